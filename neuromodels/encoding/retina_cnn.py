@@ -1,0 +1,353 @@
+"""The retina CNN: spatiotemporal filters, a second convolution, a readout per neuron."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from neuromodels.encoding.base import EncodingModel, Input, StimulusWindow, bins_of
+from neuromodels.encoding.layers import Convolution, Dropout, GaussianNoise, UnitNorm, cut_kernel
+from neuromodels.encoding.nonlinearities import SoftplusOutput
+from neuromodels.options import OptionError, nearest
+
+
+@dataclass(frozen=True)
+class RetinaCNNOptions:
+    """Architecture of a retina CNN.
+
+    Attributes
+    ----------
+    history : float or "auto"
+        How far back the model sees, s; "auto" is chosen on validation blocks by the fit.
+    temporal_basis : int
+        Log-raised-cosine bumps that the first layer's temporal kernels are made of; 0 gives every
+        lag a weight of its own, as published.
+    delay : int
+        Bins between an output and the last bin seen; 1 is strictly past.
+    channels, kernels : tuple of int
+        Features and kernel size (pixels) of each convolution.
+    stack : int
+        Build each kernel as a stack of linear kernels of this size; 0 for one kernel.
+    norm : {"none", "batch", "abs-batch"}
+        Normalization per unit and position after each convolution.
+    norm_output : bool
+        Also normalize the readout's drive.
+    norm_eps, norm_momentum : float
+        Constants of the normalization.
+    noise : tuple of float
+        Standard deviation of the noise before each rectifier.
+    noise_mode : {"train", "always", "off"}
+        When noise is added.
+    dropout : float
+        Share of the last features silenced while training.
+    readout_bias : bool
+        Whether the readout has a bias.
+    output : {"softplus", "parametric-softplus"}
+        Output nonlinearity; the parametric one is α log(1 + exp(βu)), α and β per cell.
+    output_start : tuple of float
+        Starting α and β.
+    l2, readout_l2, readout_l1, activity_l1 : float
+        Penalties: squared convolution weights, squared and absolute readout weights (each summed
+        over weights, the readout's averaged over neurons), mean absolute output drive.
+    """
+
+    history: float | Literal["auto"] = "auto"
+    temporal_basis: int = 16
+    delay: int = 1
+    channels: tuple[int, ...] = (16, 32)
+    kernels: tuple[int, ...] = (15, 7)
+    stack: int = 0
+    norm: Literal["none", "batch", "abs-batch"] = "none"
+    norm_output: bool = False
+    norm_eps: float = 1e-3
+    norm_momentum: float = 0.01
+    noise: tuple[float, ...] = (0.3, 0.3)
+    noise_mode: Literal["train", "always", "off"] = "train"
+    dropout: float = 0.2
+    readout_bias: bool = True
+    output: Literal["softplus", "parametric-softplus"] = "softplus"
+    output_start: tuple[float, ...] = (0.2, 5.0)
+    l2: float = 0.0
+    readout_l2: float = 0.0
+    readout_l1: float = 0.0
+    activity_l1: float = 0.0
+
+    def __post_init__(self):
+        if not len(self.channels) == len(self.kernels) == len(self.noise) >= 1:
+            raise OptionError(
+                f"channels {self.channels}, kernels {self.kernels} and noise {self.noise} must "
+                "have one value per convolution."
+            )
+        if min(self.channels) < 1 or min(self.kernels) < 1 or self.delay < 0:
+            raise OptionError("channels and kernels must be at least 1, delay at least 0.")
+        if len(self.output_start) != 2 or min(self.output_start) <= 0:
+            raise OptionError("output_start needs two positive numbers, α and β.")
+        if not 0 <= self.dropout < 1 or min(self.noise) < 0:
+            raise OptionError("dropout must lie in [0, 1) and noise must not be negative.")
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """Published settings by name, each with tables `model` and `training` and a `source`."""
+    text = resources.files("neuromodels.encoding").joinpath("presets.toml").read_text("utf-8")
+    return tomllib.loads(text)
+
+
+def preset(name: str) -> dict[str, Any]:
+    """One published setting.
+
+    Raises
+    ------
+    OptionError
+        There is no preset of that name.
+    """
+    if name not in presets():
+        raise OptionError(
+            f"there is no preset {name!r}.", "retina-cnn", nearest(name, presets())
+        )
+    return presets()[name]
+
+
+class RetinaCore(nn.Module):
+    """Stimulus to features: the part that recordings can share."""
+
+    def __init__(self, data: Input, options: RetinaCNNOptions, generator: torch.Generator):
+        super().__init__()
+        n_lags = bins_of(options.history, data.bin_width, "history")
+        self.window = StimulusWindow(n_lags, options.temporal_basis, options.delay)
+        channels, *size = data.movie_shape
+        in_channels = channels * self.window.n_basis
+        self.kernels: list[tuple[int, int]] = []
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        self.noises = nn.ModuleList()
+        for out_channels, kernel, sigma in zip(
+            options.channels, options.kernels, options.noise, strict=True
+        ):
+            cut = cut_kernel(kernel, (size[0], size[1]))
+            self.kernels.append(cut)
+            self.convolutions.append(Convolution(in_channels, out_channels, cut, options.stack))
+            size = [size[0] - cut[0] + 1, size[1] - cut[1] + 1]
+            if options.norm != "none":
+                self.norms.append(
+                    UnitNorm(
+                        out_channels * size[0] * size[1],
+                        options.norm_eps,
+                        options.norm_momentum,
+                        positive=options.norm == "abs-batch",
+                    )
+                )
+            self.noises.append(GaussianNoise(sigma, options.noise_mode, generator))
+            in_channels = out_channels
+        self.shape = (in_channels, size[0], size[1])
+
+    def forward(self, stimulus: Tensor) -> Tensor:
+        """(batch, time, channel, y, x) to (batch, time − lead_in, channel, y, x) features."""
+        projected = self.window(stimulus)
+        batch, time, n_basis, channels, height, width = projected.shape
+        x = projected.reshape(batch * time, n_basis * channels, height, width)
+        for i, convolution in enumerate(self.convolutions):
+            x = convolution(x)
+            if self.norms:
+                x = self.norms[i](x)
+            x = torch.relu(self.noises[i](x))
+        return x.reshape(batch, time, *x.shape[1:])
+
+
+class DenseReadout(nn.Module):
+    """Features to rates: every neuron weighs every feature at every position.
+
+    The part that belongs to one recording.
+    """
+
+    def __init__(
+        self,
+        features: tuple[int, int, int],
+        n_neurons: int,
+        options: RetinaCNNOptions,
+        generator: torch.Generator,
+    ):
+        super().__init__()
+        n_features = int(np.prod(features))
+        self.features = features
+        self.dropout = Dropout(options.dropout, generator)
+        self.linear = nn.Linear(n_features, n_neurons, bias=options.readout_bias)
+        self.norm = (
+            UnitNorm(
+                n_neurons,
+                options.norm_eps,
+                options.norm_momentum,
+                positive=options.norm == "abs-batch",
+            )
+            if options.norm_output
+            else None
+        )
+        self.output = SoftplusOutput(
+            n_neurons, options.output_start if options.output == "parametric-softplus" else None
+        )
+
+    def drive(self, features: Tensor) -> Tensor:
+        """(batch, time, channel, y, x) to the drive (batch, time, neuron) before the output."""
+        batch, time = features.shape[:2]
+        x = self.linear(self.dropout(features.reshape(batch * time, -1)))
+        if self.norm is not None:
+            x = self.norm(x)
+        return x.reshape(batch, time, -1)
+
+
+class RetinaCNN(EncodingModel):
+    """A convolutional network of the retina, after McIntosh et al. (2016).
+
+    λ(t) = F(W · relu(k₂ ∗ relu(k₁ ∗ s(t) + b₁ + ξ₁) + b₂ + ξ₂) + b₃), with valid convolutions over
+    space, temporal kernels over the window only in the first layer, Gaussian noise ξ and an output
+    nonlinearity F that is a softplus.
+
+    Parameters
+    ----------
+    data : Input
+        Frames, neurons, bin width, normalization.
+    options : RetinaCNNOptions
+        Architecture. `history` must be a number by now. A kernel larger than what is left of an
+        axis is cut to it; `config` says so.
+    seed : int
+        Of the initial weights and of the noise.
+
+    Raises
+    ------
+    OptionError
+        A window shorter than one bin or an unresolved history.
+
+    References
+    ----------
+    McIntosh, Maheswaranathan, Nayebi, Ganguli, Baccus (2016), NeurIPS 29, arXiv:1702.01825.
+    Maheswaranathan et al. (2023), Neuron 111, 2742.
+    """
+
+    kind = "retina-cnn"
+
+    def __init__(self, data: Input, options: RetinaCNNOptions, seed: int = 0):
+        super().__init__(data, options)
+        if options.history == "auto":
+            raise OptionError(
+                "history = 'auto' is chosen by a fit.", "retina-cnn", "Give history in seconds."
+            )
+        self.generator = torch.Generator().manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.core = RetinaCore(data, options, self.generator)
+            self.readout = DenseReadout(
+                self.core.shape, len(data.neurons), options, self.generator
+            )
+
+    @property
+    def stimulus_lead_in(self) -> int:
+        """Bins of stimulus before the first output."""
+        return self.core.window.lead_in
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """A plain dict that rebuilds the model; `kernels_used` are the kernels after cutting."""
+        return super().config | {"kernels_used": [list(kernel) for kernel in self.core.kernels]}
+
+    @property
+    def noise(self) -> str:
+        """When noise is added: "train", "always" or "off"."""
+        return self.core.noises[0].mode
+
+    @noise.setter
+    def noise(self, mode: Literal["train", "always", "off"]) -> None:
+        if mode not in ("train", "always", "off"):
+            raise OptionError(f"noise = {mode!r} is not one of 'train', 'always', 'off'.")
+        for layer in self.core.noises:
+            layer.mode = mode
+
+    def drive(self, stimulus: Tensor) -> Tensor:
+        """Drive before the output nonlinearity, (batch, time − lead_in, neuron)."""
+        return self.readout.drive(self.core(self.normalize(stimulus)))
+
+    def forward(self, stimulus: Tensor, spikes: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Rates per bin, (batch, time − lead_in, neuron)."""
+        return self.readout.output(self.drive(stimulus))
+
+    def training_output(self, stimulus: Tensor) -> tuple[Tensor, Tensor]:
+        """Rates and the penalty that the loss adds, independent of batch size."""
+        drive = self.drive(stimulus)
+        options, weight = self.options, self.readout.linear.weight
+        penalty = options.l2 * sum(layer.kernel_norm() for layer in self.core.convolutions)
+        if options.readout_l2:
+            penalty = penalty + options.readout_l2 * weight.square().sum(1).mean()
+        if options.readout_l1:
+            penalty = penalty + options.readout_l1 * weight.abs().sum(1).mean()
+        if options.activity_l1:
+            penalty = penalty + options.activity_l1 * drive.abs().mean()
+        return self.readout.output(drive), torch.as_tensor(penalty, dtype=drive.dtype)
+
+    def set_rates(self, rates: Tensor) -> None:
+        """Start the readout at the mean rates (neuron,), spikes per bin."""
+        drive = self.readout.output.set_rate(rates.clamp_min(1e-4)).to(torch.float32)
+        with torch.no_grad():
+            if self.readout.norm is not None:
+                self.readout.norm.shift.copy_(drive)
+            elif self.readout.linear.bias is not None:
+                self.readout.linear.bias.copy_(drive)
+
+    def parameter_dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimension names of every entry of `state_dict`."""
+        return dict(self._parameter_dims())
+
+    def _parameter_dims(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        for key in self.state_dict():
+            part, *rest = key.split(".")
+            if part == "core" and rest[0] == "convolutions":
+                layer, step, name = int(rest[1]) + 1, int(rest[2]), rest[3]
+                out = f"layer{layer}_channel"
+                last = step == len(self.core.convolutions[layer - 1]) - 1
+                source = (
+                    f"layer{layer}_input"
+                    if step == 0
+                    else f"layer{layer}_stack_channel"
+                )
+                target = out if last else f"layer{layer}_stack_channel_out"
+                kernel = (f"layer{layer}_step{step}_y", f"layer{layer}_step{step}_x")
+                yield key, (target,) if name == "bias" else (target, source, *kernel)
+            elif part == "core":
+                yield key, (f"layer{int(rest[1]) + 1}_unit",)
+            elif key == "readout.linear.weight":
+                yield key, ("neuron", "feature")
+            else:
+                yield key, ("neuron",)
+
+    def filters(self) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+        """First-layer filters over lags and space, and the readout over positions."""
+        first = self.core.convolutions[0]
+        found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+        n_channels = self.input.movie_shape[0]
+        if len(first) == 1:
+            weight = first[0].weight.detach().double()
+            shape = (weight.shape[0], self.core.window.n_basis, n_channels, *weight.shape[2:])
+            kernel = torch.einsum(
+                "obcyx,lb->olcyx", weight.reshape(shape), self.core.window.basis
+            ).numpy()
+            found["layer1_filter"] = (
+                ("layer1_channel", "stimulus_lag", "channel", "layer1_y", "layer1_x"),
+                kernel,
+            )
+        weight = self.readout.linear.weight.detach().numpy()
+        layer = len(self.core.convolutions)
+        found["readout_map"] = (
+            ("neuron", f"layer{layer}_channel", f"layer{layer}_map_y", f"layer{layer}_map_x"),
+            weight.reshape(weight.shape[0], *self.readout.features),
+        )
+        return found
+
+    def coords(self) -> dict[str, Any]:
+        """Neuron ids and lags in seconds."""
+        return super().coords() | {"stimulus_lag": self.core.window.lags(self.input.bin_width)}
