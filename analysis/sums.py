@@ -45,7 +45,9 @@ class Sums:
             return {n: np.tensordot(weights, a, axes=(1, 0)) for n, a in self.arrays.items()}
 
 
-class _Checked(NamedTuple):
+class Checked(NamedTuple):
+    """Arrays that fit one another, and how their bins are grouped into blocks."""
+
     prediction: np.ndarray | None
     responses: np.ndarray
     order: np.ndarray | None
@@ -81,7 +83,7 @@ def moment_sums(prediction, responses, blocks=None, *, min_trials: int = 1) -> S
     With nothing missing, products of pairs of trials collapse to one row per trial. Ragged
     repeats need the pairs themselves, (block, neuron, trial, trial).
     """
-    data = _check(prediction, responses, blocks)
+    data = checked(prediction, responses, blocks)
     if data.prediction is not None and data.prediction.ndim != 2:
         raise ValueError(
             f"prediction: has shape {data.prediction.shape}; this score compares one prediction "
@@ -117,7 +119,7 @@ def likelihood_sums(prediction, responses, null_rate, blocks=None) -> Sums:
     ValueError
         If shapes disagree, or counts, predictions or reference rates are negative.
     """
-    data = _check(prediction, responses, blocks)
+    data = checked(prediction, responses, blocks)
     if prediction is None:
         raise ValueError("prediction: None; a likelihood needs predicted rates")
     for name, values in (("prediction", data.prediction), ("responses", data.responses)):
@@ -186,7 +188,8 @@ def as_trials(responses) -> np.ndarray:
     return responses
 
 
-def _check(prediction, responses, blocks) -> _Checked:
+def checked(prediction, responses, blocks=None) -> Checked:
+    """Arrays as float64 whose shapes fit one another, or a ValueError that names the wrong one."""
     responses = as_trials(responses)
     n_time = responses.shape[1]
     if prediction is not None:
@@ -199,7 +202,7 @@ def _check(prediction, responses, blocks) -> _Checked:
         if np.isinf(prediction).any():
             raise ValueError("prediction: infinite values")
     if blocks is None:
-        return _Checked(prediction, responses, None, np.zeros(1, int), np.zeros(1, int))
+        return Checked(prediction, responses, None, np.zeros(1, int), np.zeros(1, int))
     blocks = np.asarray(blocks)
     if blocks.shape != (n_time,):
         raise ValueError(f"blocks: has shape {blocks.shape}, expected one label per bin ({n_time})")
@@ -208,10 +211,10 @@ def _check(prediction, responses, blocks) -> _Checked:
     if np.array_equal(order, np.arange(n_time)):
         order = None
     starts = np.searchsorted(np.sort(inverse), np.arange(len(labels)))
-    return _Checked(prediction, responses, order, starts, labels)
+    return Checked(prediction, responses, order, starts, labels)
 
 
-def _over_neurons(data: _Checked, build: Callable, *args, pass_slice: bool = False) -> Sums:
+def _over_neurons(data: Checked, build: Callable, *args, pass_slice: bool = False) -> Sums:
     """Build per-bin terms for slices of neurons and add them up within blocks."""
     pieces: list[dict[str, np.ndarray]] = []
     n_trials, n_time, n_neurons = data.responses.shape
@@ -226,9 +229,7 @@ def _over_neurons(data: _Checked, build: Callable, *args, pass_slice: bool = Fal
         given = (part, prediction, responses) if pass_slice else (prediction, responses)
         terms = build(*given, *args)
         pieces.append({name: _add_up(term, data.starts) for name, term in terms})
-    return Sums(
-        data.labels, {n: np.concatenate([p[n] for p in pieces], axis=1) for n in pieces[0]}
-    )
+    return Sums(data.labels, {n: np.concatenate([p[n] for p in pieces], axis=1) for n in pieces[0]})
 
 
 def _add_up(term, starts: np.ndarray) -> np.ndarray:
@@ -312,6 +313,7 @@ def _likelihood_of(prediction, responses, null_rate) -> Iterator[tuple[str, obje
         n_t = present.astype(float)
         y = np.where(present, responses, 0.0)
         saturated = xlogy(y, y) - y
+    yield "n", (n_t > 0 if n_t.ndim == 2 else n_t.any(axis=0)).astype(float)
     rate = np.where(n_t > 0, prediction, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_model = xlogy(y, rate)

@@ -79,9 +79,9 @@ def recording_from_arrays(
         Unrepeated data that no fit may see. Left out: fits hold out part of the training data.
     test_stimulus, test_counts, test_spike_times, test_frame_times
         A repeated movie. Counts are (trial, bin, neuron), or a list of (bin, neuron) whose
-        lengths may differ. Spike times are a list over trials of lists over neurons, relative
-        to the start of the trial. Several movies: a list of movies and a list of their counts
-        (or spike times).
+        lengths may differ. Spike times are a list over trials of lists over neurons, on the
+        clock of `test_frame_times` (with `frame_rate`: from the start of the trial). Several
+        movies: a list of movies and a list of their counts (or spike times).
     repeats_stimulus, repeats_counts
         More repeats, for couplings; the stimulus may be unknown (None).
     neurons : list of str, optional
@@ -218,13 +218,20 @@ def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, comm
 
 def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.Dataset:
     if isinstance(stimulus, (list, tuple)):
+        for name, given in (("counts", counts), ("spike_times", spike_times)):
+            if given is not None and len(given) != len(stimulus):
+                raise _bad(
+                    f"{prefix}{name}",
+                    f"has {len(given)} entries for {len(stimulus)} movies",
+                    "A list of movies needs a list of responses, one entry per movie.",
+                )
         movies = []
         for i, movie in enumerate(stimulus):
             onsets = None if frame_times is None else frame_times[i]
             count = None if counts is None else counts[i]
             spikes = None if spike_times is None else spike_times[i]
             movies.append(_repeated(prefix, movie, count, spikes, onsets, common))
-        return concatenate_roles(movies)
+        return concatenate_roles(movies, f"recording_from_arrays: {prefix}stimulus")
     if (counts is None) == (spike_times is None):
         both = "are both missing" if counts is None else "are both given"
         raise _bad(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")

@@ -14,8 +14,20 @@ from neuromodels.datasets.frames import SLAB_BYTES, Frames
 
 
 def stored_width(role: xr.Dataset) -> Fraction:
-    """Exact width of the stored bins of a role node, s."""
-    attrs = role["time"].attrs
+    """Exact width of the stored bins of a role node, s.
+
+    Raises
+    ------
+    InputError
+        If `time` does not say it.
+    """
+    attrs = role["time"].attrs if "time" in role.variables else {}
+    if not {"bin_width_numerator", "bin_width_denominator"} <= set(attrs):
+        raise InputError(
+            "does not say its bin width",
+            where="time",
+            remedy="Add bin_width_numerator and bin_width_denominator (s, as a fraction).",
+        )
     return Fraction(int(attrs["bin_width_numerator"]), int(attrs["bin_width_denominator"]))
 
 

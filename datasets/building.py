@@ -185,14 +185,26 @@ def build_recording(
     return Recording(xr.DataTree.from_dict(nodes), source)
 
 
-def concatenate_roles(roles: Sequence[xr.Dataset]) -> xr.Dataset:
+def concatenate_roles(roles: Sequence[xr.Dataset], where: str = "arrays") -> xr.Dataset:
     """Several movies of one role after one another, each in blocks of its own.
 
     Frames and bins follow each other, block labels are numbered anew, and times are shifted
     so that they ascend. Movies with fewer trials than others are padded with NaN.
+
+    Raises
+    ------
+    InputError
+        If the movies differ in size; the message begins with `where`.
     """
     if len(roles) == 1:
         return roles[0]
+    shapes = {role["stimulus"].shape[1:] for role in roles}
+    if len(shapes) > 1:
+        raise InputError(
+            f"holds movies of different sizes: {sorted(shapes)}",
+            where=f"{where}: stimulus",
+            remedy="Movies of one role must share one grid of pixels; name them as stimuli.",
+        )
     width = stored_width(roles[0])
     n_trials = max(role.sizes.get("trial", 0) for role in roles)
     times, blocks, frames_of_bins, movies, onsets, responses = [], [], [], [], [], []

@@ -206,6 +206,10 @@ class Recording:
 
         return write(self, path, overwrite=overwrite)
 
+    def close(self) -> None:
+        """Close the file, if there is one; what was not read yet can no longer be."""
+        self.tree.close()
+
     def summary(self) -> list[dict]:
         """Sizes of every role, as plain values: one dict per stimulus and role."""
         return [
@@ -316,6 +320,6 @@ def _describe(recording: Recording) -> tuple[str, list[tuple[str, str, str]]]:
         if item["n_trials"] is not None:
             length += f" x {item['n_trials']}"
         blocks = f"{item['n_blocks']} blocks" if item["n_blocks"] != 1 else "1 block"
-        said = f"found: {item['selection']}" if item["selection"] else blocks
+        said = item["selection"] or blocks
         rows.append((name, length, said))
     return "   ".join(part for part in parts if part), rows

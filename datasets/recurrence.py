@@ -19,7 +19,7 @@ def recurring_clips(
     min_distinct: int,
     nearly: float,
 ) -> list[list[Stretch]]:
-    """Clips that a movie shows more than once, each as the list of its showings in order.
+    """Clips that a movie shows more than once, each as the list of its showings.
 
     Windows of `min_frames` frames are compared exactly (ranks by prefix doubling, O(n log² n));
     the window that occurs most often is extended to both sides for as long as at least half of
@@ -41,7 +41,7 @@ def recurring_clips(
     Returns
     -------
     list of lists of (start, stop)
-        The first showing of each list is complete and shows what most of them show. Where
+        The first showing of each list is the longest that shows what most of them show. Where
         showings follow each other without a pause, a clip begins where repeating begins.
     """
     edges = sorted({0, len(numbers), *(int(b) for b in breaks)})
@@ -151,17 +151,16 @@ def _extend(numbers, free, edges, places, min_frames, nearly) -> list[Stretch]:
     if len(clip) < min_frames:
         return []
     tolerance = max(1, int(nearly * np.unique(clip).size))
-    complete, cut = [], []
+    exact, nearly_exact = [], []
     for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
         stop = min(stop, start + len(clip))
         differ = np.flatnonzero(~free[start:stop] | (numbers[start:stop] != clip[: stop - start]))
         if 0 < differ.size <= tolerance and differ[-1] + 1 < stop - start:
-            cut.append((start, stop))
-        elif differ.size:
-            cut.append((start, start + int(differ[0])))
+            nearly_exact.append((start, stop))
         else:
-            (complete if stop - start == len(clip) else cut).append((start, stop))
-    return complete + cut if complete else []
+            exact.append((start, start + int(differ[0]) if differ.size else stop))
+    exact.sort(key=lambda showing: showing[0] - showing[1])
+    return exact + nearly_exact if exact else []
 
 
 def _common_sequence(numbers, free, starts, stops, room: int) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""neuromodels: fit models to neural recordings, compare them honestly, keep one labelled file.
+
+>>> import neuromodels as nm
+>>> recording = nm.sample_recording()
+>>> recording.stimuli
+('moving_bars',)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+#: Where each public name lives. Looked up on first use: the rooms bring torch and xarray, which
+#: take seconds to import.
+_PUBLIC = {
+    "Recording": "neuromodels.datasets.recording",
+    "open_recording": "neuromodels.datasets.opening",
+    "recording_from_arrays": "neuromodels.datasets.arrays",
+    "sample_recording": "neuromodels.datasets.sample",
+    "InputError": "neuromodels.datasets.errors",
+    "OptionError": "neuromodels.options",
+    "Fit": "neuromodels.fits.fit",
+    "Comparison": "neuromodels.fits.comparison",
+    "fit": "neuromodels.fits.compare",
+    "compare": "neuromodels.fits.compare",
+    "load": "neuromodels.fits.comparison",
+    "predict": "neuromodels.fits.compare",
+    "models": "",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("neuromodels")
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'neuromodels' has no attribute {name!r}")
+    if not _PUBLIC[name]:
+        return import_module(f"neuromodels.{name}")
+    value = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

@@ -61,6 +61,14 @@ class StimulusFilter(nn.Module):
         self.movie_shape = data.movie_shape
         self.rank = options.rank
         n_neurons, n_basis = len(data.neurons), self.window.n_basis
+        largest = min(n_basis, data.n_pixels)
+        if self.rank > largest:
+            raise OptionError(
+                f"rank = {self.rank} is more than a filter of {n_basis} temporal functions and "
+                f"{data.n_pixels} pixels can have.",
+                "ln",
+                f"Give at most {largest}, or 0 for a full filter.",
+            )
         if self.rank:
             self.temporal = nn.Parameter(torch.zeros(self.rank, n_basis, n_neurons))
             self.spatial = nn.Parameter(torch.zeros(self.rank, *self.movie_shape, n_neurons))

@@ -1,0 +1,323 @@
+"""From fits and observed responses to the labelled tree of a comparison."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neuromodels.analysis import ceilings
+from neuromodels.analysis.metrics import METRICS, explainable_fraction
+from neuromodels.fits.comparison import node_name
+from neuromodels.fits.fit import Fit
+from neuromodels.fits.predictions import Prediction
+from neuromodels.fits.scoring import (
+    SCORES,
+    Observed,
+    Score,
+    Scored,
+    evaluate,
+    observe,
+    spread_over_blocks,
+)
+from neuromodels.fits.task import Task
+
+FOLD = 0
+REDUCTIONS = ("mean", "ratio")
+PARTS = ("value", "standard_error", "low", "high")
+#: With so few repeats and spikes a cell's own ratio is heavy-tailed: the population's sums decide.
+FEW_TRIALS, LOW_RATE = 5, 0.05
+
+
+def stored_predictions(fit: Fit, task: Task) -> dict[str, list[Prediction]]:
+    """Predictions of a fit, role by role and block by block, as they are in the file."""
+    found = {}
+    for role, blocks in task.roles().items():
+        if not blocks:
+            continue
+        node = fit.predictions[f"{task.stimulus}/{role}"].to_dataset()
+        rate = node["rate"].values
+        conditional = node["rate_conditional"].values if "rate_conditional" in node else None
+        start, parts = 0, []
+        for block in blocks:
+            bins = slice(start, start + block.n_bins)
+            given = None
+            if conditional is not None:
+                given = conditional[..., bins, :]
+                if given.ndim == 3:
+                    given = given[: block.n_trials]
+            parts.append(Prediction(rate[bins], given))
+            start += block.n_bins
+        found[role] = parts
+    return found
+
+
+def _observed_dataset(observed: Observed, neurons: tuple[str, ...]) -> xr.Dataset:
+    blocks = observed.blocks
+    response = observed.response if observed.repeated else observed.response[0]
+    dims = ("trial", "time", "neuron") if observed.repeated else ("time", "neuron")
+    coords: dict[str, Any] = {
+        "time": ("time", np.concatenate([block.time for block in blocks]), {"units": "s"}),
+        "block": ("time", np.concatenate([np.full(b.n_bins, b.label) for b in blocks])),
+        "neuron": list(neurons),
+    }
+    if observed.repeated:
+        coords["trial"] = max(blocks, key=lambda block: block.n_trials).trials
+    complete = not np.isnan(response).any()
+    return xr.Dataset(
+        {
+            "response": (
+                dims,
+                response.astype(np.int32) if complete else response.astype(np.float32),
+                {"units": "spikes per bin", "kind": "count"},
+            ),
+            "scored": (
+                "time",
+                observed.scored.astype(np.int8),
+                {"long_name": "1: every model can predict this bin, and it is scored"},
+            ),
+        },
+        coords=coords,
+    )
+
+
+def _ceilings(
+    observed: Observed | None, task: Task
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Ceilings by name, and what they say of each neuron."""
+    n_neurons = len(task.data.neurons)
+    empty = np.full(n_neurons, np.nan)
+    names = (
+        "cc_max",
+        "cc_max_halves",
+        "cc_max_interleaved",
+        "cc_max_first_second",
+        "reliability_interleaved",
+        "reliability_first_second",
+        "explainable_fraction",
+        "oracle_jackknife",
+        "oracle_conservative",
+        "leave_one_out_bits_per_spike",
+    )
+    found = dict.fromkeys(names, empty)
+    facts = {
+        "signal_power": empty,
+        "signal_power_error": empty,
+        "gate": np.zeros(n_neurons, dtype=np.int8),
+        "non_stationary": np.zeros(n_neurons, dtype=np.int8),
+    }
+    if observed is None or observed.n_trials < 2 or not observed.scored.any():
+        return found, facts
+    responses = observed.response[:, observed.scored]
+    interleaved = ceilings.split_half(responses, "interleaved")
+    halves = ceilings.split_half(responses, "first_second")
+    power = ceilings.signal_power(responses)
+    found |= {
+        "cc_max": ceilings.cc_max(responses),
+        "cc_max_halves": ceilings.cc_max_halves(responses),
+        "cc_max_interleaved": interleaved.cc_max,
+        "cc_max_first_second": halves.cc_max,
+        "reliability_interleaved": interleaved.reliability,
+        "reliability_first_second": halves.reliability,
+        "explainable_fraction": explainable_fraction(responses),
+        "oracle_jackknife": ceilings.oracle_jackknife(responses),
+        "oracle_conservative": ceilings.oracle_conservative(responses),
+        "leave_one_out_bits_per_spike": ceilings.leave_one_out_psth_bits_per_spike(
+            responses,
+            task.mean_rate,
+            task.data.bin_width,
+            blocks=observed.label[observed.scored],
+        ),
+    }
+    facts |= {
+        "signal_power": np.asarray(power[0]),
+        "signal_power_error": np.asarray(power[1]),
+        "gate": ceilings.gate(responses).astype(np.int8),
+    }
+    if observed.n_trials >= 4:
+        stationarity = ceilings.stationarity(responses)
+        facts["non_stationary"] = stationarity.non_stationary.astype(np.int8)
+    return found, facts
+
+
+def _metric_coords() -> dict[str, Any]:
+    return {
+        "metric": [score.name for score in SCORES],
+        "data": ("metric", [score.role for score in SCORES]),
+        "conditional": ("metric", np.array([score.conditional for score in SCORES], np.int8)),
+        "unit": ("metric", [score.unit for score in SCORES]),
+        "estimator_version": ("metric", [METRICS[score.metric].version for score in SCORES]),
+    }
+
+
+class Assembly:
+    """Scores fits of one task against the same bins, and labels everything.
+
+    Parameters
+    ----------
+    task : Task
+        Data and splits.
+    fits : dict
+        (label, seed) to Fit; all pairs of label and seed.
+    """
+
+    def __init__(self, task: Task, fits: dict[tuple[str, int], Fit]):
+        self.task, self.fits = task, fits
+        self.labels = tuple(dict.fromkeys(label for label, _ in fits))
+        self.seeds = tuple(dict.fromkeys(seed for _, seed in fits))
+        self.lead_in = max(fit.attrs["lead_in_bins"] for fit in fits.values())
+        self.observed = {
+            role: observe(blocks, self.lead_in) for role, blocks in task.roles().items()
+        }
+        self.predictions = {key: stored_predictions(fit, task) for key, fit in fits.items()}
+
+    def _evaluate(self, score: Score, key: tuple[str, int], other: Any = None) -> Scored:
+        return evaluate(
+            score,
+            self.observed[score.role],
+            self.predictions[key].get(score.role),
+            null_rate=self.task.mean_rate,
+            bin_width=self.task.data.bin_width,
+            other=None if other is None else self.predictions[other].get(score.role),
+        )
+
+    def scores(self) -> xr.Dataset:
+        """Every score of every fit, with errors, intervals or reasons, and the ceilings."""
+        neurons = self.task.data.neurons
+        shape = (len(self.labels), len(self.seeds), 1, len(SCORES))
+        per_neuron = {
+            name: np.full((*shape, len(neurons)), np.nan)
+            for name in ("score", "standard_error", "interval_low", "interval_high")
+        }
+        population = np.full((*shape, len(REDUCTIONS), len(PARTS)), np.nan)
+        spread = np.full((*shape, 2), np.nan)
+        reason = np.full((len(self.labels), len(SCORES)), "", dtype=object)
+        no_interval = reason.copy()
+        for m, label in enumerate(self.labels):
+            for s, seed in enumerate(self.seeds):
+                for k, score in enumerate(SCORES):
+                    at, found = (m, s, FOLD, k), self._evaluate(score, (label, seed))
+                    columns = (found.value, found.standard_error, found.low, found.high)
+                    for name, column in zip(per_neuron, columns, strict=True):
+                        per_neuron[name][at] = column
+                    population[at] = found.mean, found.ratio
+                    reason[m, k], no_interval[m, k] = found.reason, found.no_interval
+                    if not found.reason:
+                        spread[at] = spread_over_blocks(
+                            score,
+                            self.observed[score.role],
+                            self.predictions[label, seed][score.role],
+                            self.task.mean_rate,
+                        )
+        dims = ("model", "seed", "fold", "metric")
+        found, facts = _ceilings(self.observed["test"], self.task)
+        first = [self.fits[label, self.seeds[0]].attrs for label in self.labels]
+        return xr.Dataset(
+            {
+                **{name: ((*dims, "neuron"), v) for name, v in per_neuron.items()},
+                "population": ((*dims, "reduction", "part"), population),
+                "spread_over_blocks": ((*dims, "limit"), spread),
+                "reason": (("model", "metric"), reason.astype(str)),
+                "no_interval": (("model", "metric"), no_interval.astype(str)),
+                "ceiling": (("ceiling", "neuron"), np.array(list(found.values()))),
+                **{name: ("neuron", values) for name, values in facts.items()},
+                "training_rate": (
+                    "neuron",
+                    self.task.mean_rate / self.task.data.bin_width,
+                    {"units": "Hz", "long_name": "mean rate in training: reference of the bits"},
+                ),
+            },
+            coords={
+                "model": list(self.labels),
+                "inputs": ("model", [attrs["inputs"] for attrs in first]),
+                "mode": ("model", [attrs["mode"] for attrs in first]),
+                "seed": list(self.seeds),
+                "fold": [FOLD],
+                **_metric_coords(),
+                "neuron": list(neurons),
+                "reduction": list(REDUCTIONS),
+                "part": list(PARTS),
+                "limit": ["smallest", "largest"],
+                "ceiling": list(found),
+            },
+            attrs=self._facts(),
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        test, heldout = self.observed["test"], self.observed["heldout"]
+        width = self.task.data.bin_width
+        few = test is not None and test.n_trials <= FEW_TRIALS
+        low = float(np.median(self.task.mean_rate)) < LOW_RATE
+        return {
+            "bin_width_s": width,
+            "smoothing": "none",
+            "longest_lead_in_bins": self.lead_in,
+            "headline_metric": "bits_per_spike" if heldout is not None else "cc_norm",
+            "headline_reduction": "ratio" if few and low else "mean",
+            "n_trials": 0 if test is None else test.n_trials,
+            "heldout_scored_s": 0.0 if heldout is None else float(heldout.scored.sum() * width),
+            "test_scored_s": 0.0 if test is None else float(test.scored.sum() * width),
+            "interval": "95 %, jack-knife-t over 3 s pieces, widened by their dependence",
+        }
+
+    def _comparable(self, one: str, two: str, score: Score) -> bool:
+        """Whether two scores used the same information."""
+        if not score.conditional:
+            return True
+        seed = self.seeds[0]
+        first, second = self.fits[one, seed].attrs, self.fits[two, seed].attrs
+        return first["mode"] == "free-running" and first["inputs"] == second["inputs"]
+
+    def differences(self) -> xr.Dataset:
+        """Paired differences of all pairs of models, later minus earlier, mean over seeds."""
+        pairs = [(two, one) for one, two in combinations(self.labels, 2)]
+        n_neurons = len(self.task.data.neurons)
+        value = np.full((len(pairs), len(SCORES), n_neurons), np.nan)
+        population = np.full((len(pairs), len(SCORES), len(REDUCTIONS), len(PARTS)), np.nan)
+        for p, (one, two) in enumerate(pairs):
+            for k, score in enumerate(SCORES):
+                if not self._comparable(one, two, score):
+                    continue
+                found = [self._evaluate(score, (one, s), (two, s)) for s in self.seeds]
+                value[p, k] = np.mean([f.value for f in found], axis=0)
+                population[p, k] = np.mean([(f.mean, f.ratio) for f in found], axis=0)
+        return xr.Dataset(
+            {
+                "difference": (("pair", "metric", "neuron"), value),
+                "population": (("pair", "metric", "reduction", "part"), population),
+            },
+            coords={
+                "pair": [f"{one} − {two}" for one, two in pairs],
+                "first": ("pair", [one for one, _ in pairs] or np.empty(0, "U1")),
+                "second": ("pair", [two for _, two in pairs] or np.empty(0, "U1")),
+                **_metric_coords(),
+                "neuron": list(self.task.data.neurons),
+                "reduction": list(REDUCTIONS),
+                "part": list(PARTS),
+            },
+            attrs={"note": "NaN where the two models were given different inputs"},
+        )
+
+    def tree(self) -> xr.DataTree:
+        """Everything that a comparison's file holds, attributes of the root left out."""
+        nodes: dict[str, Any] = {"scores": self.scores()}
+        if len(self.labels) > 1:
+            nodes["differences"] = self.differences()
+        for role, observed in self.observed.items():
+            if observed is not None:
+                nodes[f"observed/{self.task.stimulus}/{role}"] = _observed_dataset(
+                    observed, self.task.data.neurons
+                )
+        for (label, seed), fit in self.fits.items():
+            nodes[f"fits/{node_name(label)}/{seed}/{FOLD}"] = fit.tree
+        flat = {}
+        for path, node in nodes.items():
+            if not isinstance(node, xr.DataTree):
+                flat[path] = node
+                continue
+            for child in node.subtree:
+                part = child.path.strip("/")
+                flat[f"{path}/{part}" if part else path] = child.to_dataset()
+        return xr.DataTree.from_dict(flat)

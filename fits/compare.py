@@ -1,0 +1,323 @@
+"""Fit models to one recording, score them on the same bins, and keep everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from neuromodels.datasets.recording import Recording
+from neuromodels.datasets.storage import write_tree
+from neuromodels.fits.assembly import Assembly
+from neuromodels.fits.comparison import Comparison, node_name
+from neuromodels.fits.fit import RESULT, Fit, fit_request, versions
+from neuromodels.fits.options import Request, make_request, make_requests
+from neuromodels.fits.progress import Progress, make_progress
+from neuromodels.fits.store import Store
+from neuromodels.fits.task import Task, prepare
+from neuromodels.models import ModelSpec
+from neuromodels.options import OptionError
+
+#: What `compare` fits unless told otherwise.
+MODELS = ("ln", "glm", "retina-cnn")
+
+
+def compare(
+    recording: Recording,
+    models: Sequence[str | ModelSpec] = MODELS,
+    *,
+    seed: int = 0,
+    seeds: int = 1,
+    bin_width: float | None = None,
+    stimulus: str | None = None,
+    options: dict[str, dict[str, Any]] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | Progress | None = None,
+) -> Comparison:
+    """Fit models to a recording and compare them with each other and with the noise ceiling.
+
+    Parameters
+    ----------
+    recording : Recording
+        Spike counts with a `train` role; `heldout` and `test` where there are any.
+    models : sequence of str or ModelSpec
+        Names such as "ln" or "retina-cnn:mcintosh2016", or what `nm.models.ln(...)` returns.
+    seed : int
+        First seed.
+    seeds : int
+        How many seeds each network is trained with; models with a convex fit are the same for all.
+    bin_width : float, optional
+        s; 10 ms by default, or the next multiple of the stored bins.
+    stimulus : str, optional
+        Which one, if the recording has several.
+    options : dict, optional
+        Options by model name: {"retina-cnn": {"epochs": 10}}.
+    out : path, optional
+        Write the result there. The running state is kept beside it, in ``OUT.partial``.
+    resume : bool
+        Go on with an interrupted run of the same call.
+    overwrite : bool
+        Replace what is there.
+    progress : bool or Progress, optional
+        By default progress is shown where standard error is a terminal.
+
+    Returns
+    -------
+    Comparison
+        Print it for the table; `plot()` it; `to_hdf5()` it.
+
+    Raises
+    ------
+    InputError
+        Something is wrong with the recording or the output.
+    OptionError
+        Something is wrong with a model or an option.
+    """
+    requests = make_requests(list(models), options)
+    tree = _run(
+        recording,
+        requests,
+        seed=seed,
+        seeds=seeds,
+        bin_width=bin_width,
+        stimulus=stimulus,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+        finish=lambda comparison: comparison.tree,
+    )
+    return Comparison(tree)
+
+
+def fit(
+    recording: Recording,
+    model: str | ModelSpec,
+    *,
+    seed: int = 0,
+    bin_width: float | None = None,
+    stimulus: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool | Progress | None = None,
+    **options: Any,
+) -> Fit:
+    """Fit one model to a recording and score it.
+
+    Parameters
+    ----------
+    recording : Recording
+        Spike counts with a `train` role.
+    model : str or ModelSpec
+        A name such as "ln", or what `nm.models.ln(...)` returns.
+    seed, bin_width, stimulus, out, resume, overwrite, progress
+        As for `compare`.
+    **options
+        Of the model and of its fit: ``history=1.2, epochs=10``.
+
+    Returns
+    -------
+    Fit
+        With `scores`.
+
+    Raises
+    ------
+    InputError, OptionError
+        As for `compare`.
+    """
+    tree = _run(
+        recording,
+        [make_request(model, options)],
+        seed=seed,
+        seeds=1,
+        bin_width=bin_width,
+        stimulus=stimulus,
+        out=out,
+        resume=resume,
+        overwrite=overwrite,
+        progress=progress,
+        finish=_single,
+    )
+    return Fit(tree)
+
+
+def _single(comparison: Comparison) -> xr.DataTree:
+    """The only fit of a comparison, with what it was scored on."""
+    fitted = comparison.fit(comparison.models[0])
+    tree = fitted.tree.copy()
+    tree["scores"] = comparison.tree["scores"]
+    tree["observed"] = comparison.tree["observed"]
+    return tree
+
+
+def comparison_of(fitted: Fit) -> Comparison:
+    """A fit made by `fit`, seen as a comparison of one model.
+
+    Parameters
+    ----------
+    fitted : Fit
+        With `scores` and `observed`.
+
+    Returns
+    -------
+    Comparison
+        For its table and figures.
+    """
+    fitted_nodes = {"parameters", "history", "diagnostics", "predictions"}
+    place = f"fits/{node_name(fitted.label)}/{fitted.attrs['seed']}/{fitted.attrs['fold']}"
+    nodes = {}
+    for node in fitted.tree.subtree:
+        path = node.path.strip("/")
+        if path.split("/")[0] in fitted_nodes:
+            path = f"{place}/{path}"
+        nodes[path or place] = node.to_dataset()
+    tree = xr.DataTree.from_dict(nodes)
+    tree.attrs = {RESULT: "comparison", "recording": fitted.attrs["recording"]}
+    return Comparison(tree)
+
+
+def _call(task: Task, requests: list[Request], seeds: list[int]) -> dict[str, Any]:
+    """Everything that determines the result."""
+    return {
+        "recording": task.description(),
+        "models": [
+            {"label": r.label, "name": r.spec.name, "options": r.spec.given()} | asdict(r)
+            for r in requests
+        ],
+        "seeds": seeds,
+        "versions": versions(),
+    }
+
+
+def _run(
+    recording: Recording,
+    requests: list[Request],
+    *,
+    seed: int,
+    seeds: int,
+    bin_width: float | None,
+    stimulus: str | None,
+    out: str | Path | None,
+    resume: bool,
+    overwrite: bool,
+    progress: bool | Progress | None,
+    finish: Callable[[Comparison], xr.DataTree],
+) -> xr.DataTree:
+    if seeds < 1:
+        raise OptionError(f"seeds = {seeds} must be at least 1.")
+    if resume and out is None:
+        raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
+    task = prepare(recording, bin_width=bin_width, stimulus=stimulus)
+    all_seeds = list(range(seed, seed + seeds))
+    call = _call(task, requests, all_seeds)
+    store = None
+    if out is not None:
+        store = Store(Path(out), call, resume=resume, overwrite=overwrite)
+        if resume and (done := store.result()) is not None:
+            store.clear()
+            return done
+        store.begin()
+    fits: dict[tuple[str, int], Fit] = {}
+    with make_progress(progress) as telling:
+        for index, request in enumerate(requests):
+            for one in all_seeds:
+                fits[request.label, one] = _one_fit(
+                    request, task, store, index, one, all_seeds[0], telling, fits
+                )
+    tree = Assembly(task, fits).tree()
+    tree.attrs = {
+        RESULT: "comparison",
+        "call": call,
+        "recording": task.description(),
+        "notes": list(task.notes),
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    tree = finish(Comparison(tree))
+    if store is not None:
+        tree.attrs["key"] = store.key
+        write_tree(tree, store.out, overwrite=store.overwrite)
+        store.clear()
+    return tree
+
+
+def _one_fit(
+    request: Request,
+    task: Task,
+    store: Store | None,
+    index: int,
+    seed: int,
+    first_seed: int,
+    progress: Progress,
+    done: dict[tuple[str, int], Fit],
+) -> Fit:
+    if store is not None and (found := store.finished(index, seed)):
+        progress.start(request.label, 1)
+        progress.finish("finished before")
+        return found
+    if seed != first_seed and request.spec.kind != "retina-cnn":
+        # A convex fit has no chance in it: every seed has the same one.
+        tree = done[request.label, first_seed].tree.copy()
+        tree.attrs = dict(tree.attrs) | {"seed": seed}
+        return Fit(tree)
+    fitted = fit_request(
+        request,
+        task,
+        seed=seed,
+        search_seed=first_seed,
+        store=store.folder_of(index, seed) if store else None,
+        search_store=store.folder_of(index) if store else None,
+        progress=progress,
+    )
+    if store is not None:
+        store.keep(index, seed, fitted)
+    return fitted
+
+
+def predict(
+    result: Fit | Comparison,
+    stimulus: Any,
+    *,
+    model: str | None = None,
+    seed: int | None = None,
+) -> xr.DataTree:
+    """Predict responses to a stimulus with a fitted model.
+
+    Parameters
+    ----------
+    result : Fit or Comparison
+        What `fit`, `compare` or `load` gave.
+    stimulus : Recording or array
+        A recording, or a movie (time, y, x) or (time, channel, y, x) with a frame per bin.
+    model : str, optional
+        Which model of a comparison; needed if it has several.
+    seed : int, optional
+        Which seed of it; the first by default.
+
+    Returns
+    -------
+    xarray.DataTree
+        `rate (time, neuron)`, spikes per bin, in ``/STIMULUS/ROLE`` or ``/movie/all``.
+
+    Raises
+    ------
+    OptionError
+        A comparison of several models, and none was named.
+    InputError
+        The stimulus does not fit the model.
+    """
+    if isinstance(result, Comparison):
+        if model is None and len(result.models) > 1:
+            raise OptionError(
+                "the comparison holds several models and none was named.",
+                remedy=f"Choose one of: {', '.join(result.models)}.",
+            )
+        result = result.fit(model or result.models[0], seed)
+    return result.predict(stimulus)

@@ -1,0 +1,371 @@
+"""One fitted model: its weights, how the fit went, what it predicts. It is its file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from neuromodels.datasets.blocks import Block
+from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.recording import Recording
+from neuromodels.datasets.storage import write_tree
+from neuromodels.fits.options import Request
+from neuromodels.fits.outcome import Outcome
+from neuromodels.fits.predictions import N_RUNS, Prediction, predict_blocks
+from neuromodels.fits.progress import Progress
+from neuromodels.fits.task import Task
+from neuromodels.models import build_from_config
+
+if TYPE_CHECKING:
+    from neuromodels.encoding.base import EncodingModel
+
+#: Attribute that says what a result file holds.
+RESULT = "neuromodels_result"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    packages = ("neuromodels", "torch", "numpy", "scipy", "xarray")
+    return {package: version(package) for package in packages}
+
+
+def fit_request(
+    request: Request,
+    task: Task,
+    *,
+    seed: int,
+    search_seed: int,
+    store: Path | None = None,
+    search_store: Path | None = None,
+    progress: Progress | None = None,
+) -> Fit:
+    """Fit one model with one seed and predict everything that will be scored.
+
+    Parameters
+    ----------
+    request : Request
+        Model and options.
+    task : Task
+        Data and splits.
+    seed, search_seed : int
+        Of this fit, and of choices that all seeds share.
+    store, search_store : Path, optional
+        Folders for the running state.
+    progress : Progress, optional
+        Told as the fit goes on.
+
+    Returns
+    -------
+    Fit
+        With predictions of the held-out blocks and of the repeated movie.
+    """
+    progress = progress or Progress()
+    wall, cpu = time.monotonic(), time.process_time()
+    if request.spec.kind == "retina-cnn":
+        from neuromodels.fits.networks import fit_network as fit_it
+    else:
+        from neuromodels.fits.glm.fitting import fit_convex as fit_it
+    outcome = fit_it(
+        request.spec,
+        task.data,
+        task.partition,
+        request.options,
+        seed=seed,
+        search_seed=search_seed,
+        store=store,
+        search_store=search_store,
+        progress=progress,
+    )
+    predictions = {
+        role: predict_blocks(outcome.model, blocks, max_rate=task.max_rate, seed=seed)
+        for role, blocks in task.roles().items()
+        if blocks
+    }
+    times = {"wall_time_s": time.monotonic() - wall, "cpu_time_s": time.process_time() - cpu}
+    return Fit(_fit_tree(request, task, outcome, predictions, seed, times))
+
+
+def _fit_tree(
+    request: Request,
+    task: Task,
+    outcome: Outcome,
+    predictions: dict[str, list[Prediction]],
+    seed: int,
+    times: dict[str, float],
+) -> xr.DataTree:
+    model = outcome.model
+    diagnostics = xr.Dataset(
+        {k: v for k, v in outcome.diagnostics.items() if isinstance(v, tuple)},
+        coords={
+            "neuron": list(task.data.neurons),
+            **{k: v for k, v in outcome.diagnostics.items() if not isinstance(v, tuple)},
+        },
+    )
+    diagnostics["mean_rate"] = ("neuron", task.mean_rate, {"units": "spikes per bin"})
+    diagnostics["max_rate"] = ("neuron", task.max_rate, {"units": "spikes per bin"})
+    nodes: dict[str, Any] = {
+        "parameters": model.parameters_dataset(),
+        "history": outcome.history,
+        "diagnostics": diagnostics,
+    }
+    for role, found in predictions.items():
+        blocks = task.roles()[role]
+        nodes[f"predictions/{task.stimulus}/{role}"] = predictions_dataset(
+            blocks, found, task.data.neurons
+        )
+    tree = xr.DataTree.from_dict(nodes)
+    tree.attrs = {
+        RESULT: "fit",
+        "label": request.label,
+        "model": request.spec.name,
+        "config": model.config,
+        "fit_options": asdict(request.options),
+        "inputs": model.inputs,
+        "mode": "free-running" if model.uses_spikes else "stimulus-only",
+        "lead_in_bins": model.lead_in,
+        "seed": seed,
+        "fold": 0,
+        "simulated_runs": N_RUNS if model.uses_spikes else 0,
+        "summary": outcome.summary,
+        "recording": task.description(),
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **times,
+    }
+    return tree
+
+
+def predictions_dataset(
+    blocks: list[Block], predictions: list[Prediction], neurons: tuple[str, ...]
+) -> xr.Dataset:
+    """Label the predictions of one role.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        Of the role.
+    predictions : list of Prediction
+        One per block.
+    neurons : tuple of str
+        Ids.
+
+    Returns
+    -------
+    xarray.Dataset
+        `rate (time, neuron)`; with history also `rate_free`, the same values under the name that
+        says how they were made, and `rate_conditional ([trial,] time, neuron)`.
+    """
+    coords = {
+        "time": ("time", np.concatenate([block.time for block in blocks]), {"units": "s"}),
+        "block": (
+            "time",
+            np.concatenate([np.full(block.n_bins, block.label) for block in blocks]),
+        ),
+        "neuron": list(neurons),
+    }
+    rate = np.concatenate([prediction.rate for prediction in predictions])
+    units = {"units": "spikes per bin"}
+    dataset = xr.Dataset({"rate": (("time", "neuron"), rate, units)}, coords=coords)
+    if predictions[0].conditional is None:
+        return dataset
+    dataset["rate"].attrs["mode"] = "free-running"
+    capped = np.mean([prediction.capped for prediction in predictions], axis=0)
+    dataset["capped_share"] = (
+        "neuron",
+        capped,
+        {"units": "1", "long_name": "share of simulated draws whose rate ran away"},
+    )
+    conditional = [prediction.conditional for prediction in predictions]
+    if conditional[0].ndim == 2:
+        dataset["rate_conditional"] = (("time", "neuron"), np.concatenate(conditional), units)
+        return dataset
+    trials = max(blocks, key=lambda block: block.n_trials).trials
+    full = []
+    for part in conditional:
+        padded = np.full((len(trials), *part.shape[1:]), np.nan, dtype=part.dtype)
+        padded[: len(part)] = part
+        full.append(padded)
+    dataset["rate_conditional"] = (
+        ("trial", "time", "neuron"),
+        np.concatenate(full, axis=1),
+        units,
+    )
+    return dataset.assign_coords(trial=np.asarray(trials))
+
+
+class Fit:
+    """A fitted model with everything that is known of it.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        Nodes `parameters`, `history`, `diagnostics`, `predictions`; see docs/results.md.
+    """
+
+    def __init__(self, tree: xr.DataTree):
+        self.tree = tree
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Facts of the fit: model, config, seed, inputs, recording, versions."""
+        return self.tree.attrs
+
+    @property
+    def label(self) -> str:
+        """Name in tables and figures."""
+        return self.attrs["label"]
+
+    @property
+    def parameters(self) -> xr.Dataset:
+        """Weights and the filters that they make, labelled."""
+        return self.tree["parameters"].to_dataset()
+
+    @property
+    def history(self) -> xr.Dataset:
+        """Per epoch or iteration."""
+        return self.tree["history"].to_dataset()
+
+    @property
+    def diagnostics(self) -> xr.Dataset:
+        """Convergence per neuron, and what was chosen by which score."""
+        return self.tree["diagnostics"].to_dataset()
+
+    @property
+    def predictions(self) -> xr.DataTree:
+        """Rates by stimulus and role."""
+        return self.tree["predictions"]
+
+    @property
+    def scores(self) -> xr.Dataset:
+        """Scores, if the fit was made by `nm.fit`."""
+        return self.tree["scores"].to_dataset()
+
+    @cached_property
+    def model(self) -> EncodingModel:
+        """The model itself, rebuilt from config and weights."""
+        model = build_from_config(self.attrs["config"])
+        model.load_parameters(self.parameters)
+        model.eval()
+        return model
+
+    def predict(self, stimulus: Recording | np.ndarray, *, seed: int | None = None) -> xr.DataTree:
+        """Predict responses to a recording's stimuli, or to a movie.
+
+        Parameters
+        ----------
+        stimulus : Recording or array
+            A recording: every role that has a stimulus is predicted, block by block. An array
+            (time, y, x) or (time, channel, y, x): a movie with one frame per bin of the fit.
+        seed : int, optional
+            Of simulations; that of the fit by default.
+
+        Returns
+        -------
+        xarray.DataTree
+            `rate (time, neuron)` in `/STIMULUS/ROLE`, or in `/movie/all` for an array; NaN
+            before the model's lead-in.
+
+        Raises
+        ------
+        InputError
+            Frames of another shape, or a movie shorter than the lead-in.
+        """
+        seed = self.attrs["seed"] if seed is None else seed
+        nodes = {}
+        for name, blocks in _blocks_of(stimulus, self.model).items():
+            self._check(name, blocks)
+            cap = self.diagnostics["max_rate"].values
+            found = predict_blocks(self.model, blocks, max_rate=cap, seed=seed)
+            if all(block.trials is None and block.label == _MOVIE for block in blocks):
+                # A movie alone has no recorded spikes to be conditional on.
+                found = [Prediction(p.rate, None, None) for p in found]
+            nodes[name] = predictions_dataset(blocks, found, self.model.input.neurons)
+        tree = xr.DataTree.from_dict(nodes)
+        tree.attrs = {
+            RESULT: "predictions",
+            "model": self.attrs["model"],
+            "label": self.label,
+            "bin_width_s": self.model.input.bin_width,
+            "lead_in_bins": self.model.lead_in,
+        }
+        return tree
+
+    def _check(self, name: str, blocks: list[Block]) -> None:
+        shape = tuple(blocks[0].movie(0, 1).shape[1:])
+        if shape != self.model.input.movie_shape:
+            raise InputError(
+                f"has frames of (channel, y, x) = {shape}, the model was fitted to "
+                f"{self.model.input.movie_shape}.",
+                where=name,
+                remedy="Give a stimulus of the size that the model knows.",
+            )
+        if all(block.n_bins <= self.model.lead_in for block in blocks):
+            raise InputError(
+                f"has no block longer than the model's window of {self.model.lead_in} bins.",
+                where=name,
+                remedy="Give a longer stimulus.",
+            )
+
+    def to_hdf5(self, path: str | Path, overwrite: bool = False) -> Path:
+        """Write everything to one labelled HDF5 file, whole or not at all."""
+        return write_tree(self.tree, path, overwrite=overwrite)
+
+    def __repr__(self) -> str:
+        facts, summary = self.attrs, self.attrs["summary"]
+        return (
+            f"Fit of {self.label} (seed {facts['seed']}) to {facts['recording']['source']}, "
+            f"{len(self.model.input.neurons)} neurons, "
+            f"{facts['recording']['bin_width_s'] * 1e3:g} ms bins, window "
+            f"{summary['chosen_history']:g} s; {summary['stopped']}"
+        )
+
+
+#: Label of the one block that an array of frames makes.
+_MOVIE = -1
+
+
+def _blocks_of(stimulus: Recording | np.ndarray, model: EncodingModel) -> dict[str, list[Block]]:
+    width = model.input.bin_width
+    if isinstance(stimulus, Recording):
+        view = stimulus.at(width)
+        found = {}
+        for name in view.stimuli:
+            for role in view.roles(name):
+                blocks = [b for b in view.blocks(role, name) if b.frames is not None]
+                if blocks:
+                    found[f"{name}/{role}"] = blocks
+        if not found:
+            raise InputError(
+                "holds no stimulus.", where=stimulus.source, remedy="Add the frames that were shown."
+            )
+        return found
+    movie = np.asarray(stimulus)
+    if movie.ndim == 3:
+        movie = movie[:, None]
+    if movie.ndim != 4 or not np.issubdtype(movie.dtype, np.number):
+        raise InputError(
+            f"has shape {movie.shape} and type {movie.dtype}.",
+            where="stimulus",
+            remedy="Give numbers of shape (time, y, x) or (time, channel, y, x).",
+        )
+    if not np.isfinite(movie).all():
+        raise InputError(
+            "holds values that are not finite.", where="stimulus", remedy="Mend these frames."
+        )
+    block = Block(
+        label=_MOVIE,
+        time=np.arange(len(movie)) * width,
+        response=np.zeros((len(movie), len(model.input.neurons)), dtype=np.int32),
+        frame_of_bin=np.arange(len(movie)),
+        frames=movie,
+    )
+    return {"movie/all": [block]}

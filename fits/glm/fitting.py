@@ -1,0 +1,304 @@
+"""Fitting LN models and GLMs: convex where they are convex, to a stated gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from neuromodels.datasets.blocks import Block
+from neuromodels.datasets.splits import Partition
+from neuromodels.encoding.base import EncodingModel, Input
+from neuromodels.encoding.bases import lead_in_of
+from neuromodels.fits.glm.design import Design, Weights
+from neuromodels.fits.glm.lowrank import LowRankFit, fit_low_rank
+from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
+from neuromodels.fits.glm.selection import Selection, select_penalty
+from neuromodels.fits.networks import candidate_histories, longest_lead_in
+from neuromodels.fits.options import ConvexOptions
+from neuromodels.fits.outcome import Outcome, history_dataset
+from neuromodels.fits.progress import Progress
+from neuromodels.models import ModelSpec
+
+
+def regressors(model: EncodingModel, block: Block, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the weights of an LN model or GLM multiply, for the bins of one block from `start` on.
+
+    Parameters
+    ----------
+    model : LN or GLM
+        Its own windows and bases make the regressors, so that fit and prediction agree.
+    block : Block
+        Unrepeated.
+    start : int
+        First bin, at least the model's lead-in.
+
+    Returns
+    -------
+    shared : numpy.ndarray
+        (bin, column), float32: stimulus (basis, pixel), then coupling (basis, source neuron).
+    own : numpy.ndarray or None
+        (bin, neuron, basis), float32: each neuron's own past.
+    """
+    skip = start - model.stimulus_lead_in
+    with torch.no_grad():
+        movie = torch.from_numpy(block.movie(skip, block.n_bins))[None]
+        stimulus = model.stimulus.window(model.normalize(movie))[0].flatten(1)
+        columns, own = [stimulus], None
+        if model.uses_spikes:
+            spikes = torch.from_numpy(block.response[start - model.lead_in :].astype(np.float64))
+            if model.options.coupling:
+                columns.append(model.history_features(spikes[None], "coupling")[0].flatten(1))
+            own = model.history_features(spikes[None], "own")[0].transpose(1, 2)
+            own = np.ascontiguousarray(own.numpy(), dtype=np.float32)
+        shared = torch.cat(columns, 1).numpy().astype(np.float32)
+    return shared, own
+
+
+def make_design(
+    model: EncodingModel, blocks: list[Block], start: int, memory_gb: float
+) -> tuple[Design, np.ndarray]:
+    """Regressors and counts of all bins from `start` on in every block.
+
+    Above `memory_gb` the regressors are computed anew whenever they are needed.
+
+    Returns
+    -------
+    design : Design
+    counts : numpy.ndarray
+        (bin, neuron).
+    """
+    usable = [block for block in blocks if block.n_bins > start]
+    counts = np.concatenate([block.response[start:] for block in usable])
+    n_neurons = len(model.input.neurons)
+    n_basis, n_pixels = model.stimulus.window.n_basis, model.input.n_pixels
+    n_stimulus, n_coupling, n_own = n_basis * n_pixels, 0, 0
+    mask = None
+    if model.uses_spikes:
+        n_own = model.own_basis.shape[1]
+        if model.options.coupling:
+            n_coupling = model.coupling_basis.shape[1] * n_neurons
+            mask = np.ones((n_stimulus + n_coupling, n_neurons), dtype=bool)
+            # Columns run over (basis, source): a neuron is not its own source.
+            itself = np.tile(np.eye(n_neurons, dtype=bool), (model.coupling_basis.shape[1], 1))
+            mask[n_stimulus:] = ~itself
+    size = 4 * len(counts) * (n_stimulus + n_coupling + n_own * n_neurons)
+    kron = (n_basis, n_pixels)
+    if size <= memory_gb * 1e9:
+        held = [regressors(model, block, start) for block in usable]
+        shared = np.concatenate([part for part, _ in held])
+        own = None if held[0][1] is None else np.concatenate([part for _, part in held])
+        return Design(shared, own, mask, kron=kron), counts
+    design = Design.from_blocks(
+        lambda i: regressors(model, usable[i], start), len(usable), mask=mask, kron=kron
+    )
+    return design, counts
+
+
+def penalties(
+    model: EncodingModel, options: ConvexOptions
+) -> tuple[list[QuadraticPenalty], list[tuple[float, float]]]:
+    """All candidates, strongest ridge first within each smoothness, and their strengths."""
+    n_basis = model.stimulus.window.n_basis
+    n_stimulus = n_basis * model.input.n_pixels
+    n_coupling = 0
+    if model.uses_spikes and model.options.coupling:
+        n_coupling = model.coupling_basis.shape[1] * len(model.input.neurons)
+    total = n_stimulus + n_coupling
+    terms = (
+        ridge(total, 0, n_stimulus),
+        smoothness(n_basis, model.input.movie_shape, n_columns=total),
+        ridge(total, n_stimulus, total, name="coupling_ridge"),
+    )
+    strengths = [(r, s) for s in options.smoothness for r in sorted(options.ridge, reverse=True)]
+    candidates = [
+        QuadraticPenalty(terms, (r, s, options.history_ridge), own=options.history_ridge)
+        for r, s in strengths
+    ]
+    return candidates, strengths
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The fit with one window."""
+
+    history: float
+    model: EncodingModel
+    selection: Selection
+
+    @property
+    def score(self) -> float:
+        """Mean over neurons of the best validation score, bits per spike."""
+        best = self.selection.scores.max(axis=0)
+        return float(np.mean(best[np.isfinite(best)])) if np.isfinite(best).any() else -np.inf
+
+
+def _attempt(
+    spec: ModelSpec,
+    data: Input,
+    partition: Partition,
+    options: ConvexOptions,
+    history: float,
+    score_from: int,
+) -> tuple[_Attempt, Design, np.ndarray]:
+    model = spec.build(data, history=history)
+    full = model if not model.options.rank else spec.build(data, history=history, rank=0)
+    design, counts = make_design(full, partition.train, full.lead_in, options.memory_gb)
+    check, check_counts = make_design(full, partition.validation, score_from, options.memory_gb)
+    candidates, _ = penalties(full, options)
+    selection = select_penalty(
+        design,
+        counts,
+        check,
+        check_counts,
+        candidates,
+        nonlinearity=model.options.nonlinearity,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+    )
+    return _Attempt(history, model, selection), design, counts
+
+
+def set_weights(model: EncodingModel, weights: Weights) -> None:
+    """Put the solver's weights into the model."""
+    n_neurons = len(model.input.neurons)
+    n_stimulus = model.stimulus.window.n_basis * model.input.n_pixels
+    with torch.no_grad():
+        model.bias.copy_(torch.from_numpy(weights.intercept))
+        stimulus = weights.shared[:n_stimulus]
+        model.stimulus.weight.copy_(torch.from_numpy(stimulus.reshape(model.stimulus.weight.shape)))
+        if model.uses_spikes:
+            model.own.copy_(torch.from_numpy(weights.own))
+            if model.options.coupling:
+                coupling = weights.shared[n_stimulus:].reshape(-1, n_neurons, n_neurons)
+                model.coupling.copy_(torch.from_numpy(np.ascontiguousarray(coupling)))
+
+
+def _set_factors(model: EncodingModel, fit: LowRankFit) -> None:
+    with torch.no_grad():
+        model.bias.copy_(torch.from_numpy(fit.solution.weights.intercept))
+        model.stimulus.temporal.copy_(torch.from_numpy(fit.temporal))
+        spatial = fit.spatial.reshape(model.stimulus.spatial.shape)
+        model.stimulus.spatial.copy_(torch.from_numpy(spatial))
+
+
+def fit_convex(
+    spec: ModelSpec,
+    data: Input,
+    partition: Partition,
+    options: ConvexOptions,
+    *,
+    seed: int,  # noqa: ARG001 - a convex fit has no chance in it
+    search_seed: int,  # noqa: ARG001
+    store: Path | None,  # noqa: ARG001 - seconds long: an interrupted fit starts again
+    search_store: Path | None,  # noqa: ARG001
+    progress: Progress,
+) -> Outcome:
+    """Fit an LN model or a GLM: penalties per neuron and the window are chosen on validation blocks.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        "ln", "glm" or "glm-coupled".
+    data : Input
+        Frames, neurons, bin width and normalization.
+    partition : Partition
+        Training and validation blocks; nothing else is looked at.
+    options : ConvexOptions
+        Candidates and tolerance.
+    seed, search_seed, store, search_store
+        Not needed: the objective has one minimum.
+    progress : Progress
+        Told after every window.
+
+    Returns
+    -------
+    Outcome
+        Fitted model; diagnostics give value, gradient, iterations and penalties per neuron.
+
+    Notes
+    -----
+    Objective per neuron: mean over bins of λ − y log λ, plus ½ ridge ‖k‖² + ½ smoothness ‖Dk‖²
+    (second differences over space) + ½ history_ridge ‖h‖². A full filter makes it convex for both
+    nonlinearities (Paninski 2004); a low-rank filter starts from the full one and is fitted by
+    alternation, see `neuromodels.fits.glm.lowrank`.
+    """
+    wanted = spec.resolve()
+    histories = candidate_histories(wanted.history, partition, data.bin_width)
+    score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
+    probe = spec.build(data, history=histories[0])
+    if probe.uses_spikes:
+        score_from = max(score_from, lead_in_of(probe.history_lags))
+    progress.start(spec.name, len(histories))
+    best: tuple[_Attempt, Design, np.ndarray] | None = None
+    scores, tables = [], []
+    for index, history in enumerate(histories):
+        found = _attempt(spec, data, partition, options, history, score_from)
+        attempt = found[0]
+        scores.append(attempt.score)
+        tables.append(attempt.selection.scores)
+        if best is None or attempt.score > best[0].score:
+            best = found
+        progress.update(
+            index + 1, f"window {history:g} s   validation {attempt.score:.3f} bits/spike"
+        )
+    attempt, design, counts = best
+    model, selection = attempt.model, attempt.selection
+    solution = selection.solution
+    _, strengths = penalties(spec.build(data, history=histories[0], rank=0), options)
+    chosen = np.array([strengths[i] for i in selection.chosen])
+    if model.options.rank:
+        low = fit_low_rank(
+            design,
+            counts,
+            selection,
+            rank=model.options.rank,
+            n_basis=model.stimulus.window.n_basis,
+            nonlinearity=model.options.nonlinearity,
+            tolerance=options.tolerance,
+            max_iterations=options.max_iterations,
+        )
+        solution = low.solution
+        _set_factors(model, low)
+    else:
+        set_weights(model, solution.weights)
+    n_converged = int(solution.converged.sum())
+    n_neurons = len(data.neurons)
+    worst = float(np.max(solution.gradient_norm))
+    stopped = (
+        f"converged (gradient {worst:.0e})"
+        if n_converged == n_neurons
+        else f"{n_neurons - n_converged} of {n_neurons} neurons did not converge"
+    )
+    progress.finish(f"{stopped}, window {attempt.history:g} s")
+    candidate = ("candidate_history", "candidate_penalty", "neuron")
+    return Outcome(
+        model=model,
+        history=history_dataset({"validation": scores}, "window"),
+        diagnostics={
+            "value": ("neuron", solution.value),
+            "iterations": ("neuron", solution.iterations),
+            "gradient_norm": ("neuron", solution.gradient_norm),
+            "converged": ("neuron", solution.converged.astype(np.int8)),
+            "message": ("neuron", solution.message),
+            "ridge": ("neuron", chosen[:, 0]),
+            "smoothness": ("neuron", chosen[:, 1]),
+            "validation": (candidate, np.stack(tables)),
+            "search": (("candidate_history",), np.array(scores)),
+            "candidate_history": np.array(histories),
+            "candidate_penalty": np.arange(len(strengths)),
+            "candidate_ridge": (("candidate_penalty",), np.array([r for r, _ in strengths])),
+            "candidate_smoothness": (("candidate_penalty",), np.array([s for _, s in strengths])),
+        },
+        summary={
+            "chosen_history": attempt.history,
+            "history_candidates": list(histories),
+            "validation_bits_per_spike": attempt.score,
+            "validation_from_bin": score_from,
+            "stopped": stopped,
+            "converged": n_converged == n_neurons,
+            "largest_gradient": worst,
+        },
+    )

@@ -1,0 +1,175 @@
+"""Low-rank stimulus filters: a sum of products of a temporal and a spatial filter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from neuromodels.fits.glm.design import Design, Weights
+from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge
+from neuromodels.fits.glm.selection import Selection
+from neuromodels.fits.glm.solver import GLMSolution, fit_poisson_glm
+
+MAX_ALTERNATIONS = 100
+
+
+class LowRankFit(NamedTuple):
+    """Factors of every neuron's filter, and how their fit ended.
+
+    Attributes
+    ----------
+    temporal : numpy.ndarray
+        (rank, basis, neuron); carries the size of the filter.
+    spatial : numpy.ndarray
+        (rank, pixel, neuron); orthonormal over rank, largest weight positive.
+    solution : GLMSolution
+        Of the assembled filter. `iterations` counts alternations; `gradient_norm` is that of both
+        factors, in coordinates in which the penalty is a ridge of strength 1.
+    """
+
+    temporal: np.ndarray
+    spatial: np.ndarray
+    solution: GLMSolution
+
+
+class _Factors(NamedTuple):
+    temporal: np.ndarray
+    spatial: np.ndarray
+    intercept: float
+
+
+def _normalized(temporal: np.ndarray, spatial: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fix scale, order and sign: the product of the factors stays as it is."""
+    rank = len(temporal)
+    left, size, right = np.linalg.svd(temporal.T @ spatial, full_matrices=False)
+    spatial = right[:rank]
+    sign = np.sign(spatial[np.arange(rank), np.abs(spatial).argmax(axis=1)])
+    sign[sign == 0] = 1.0
+    return (left[:, :rank] * size[:rank]).T * sign[:, None], spatial * sign[:, None]
+
+
+class _Alternation:
+    """The two convex problems of one neuron's filter."""
+
+    def __init__(
+        self, design: Design, counts: np.ndarray, penalty: np.ndarray, n_basis: int, **solver
+    ):
+        self.design, self.counts, self.penalty = design, counts[:, None], penalty
+        self.n_basis, self.solver = n_basis, solver
+
+    def improve(self, factors: _Factors, temporal: bool) -> tuple[_Factors, GLMSolution]:
+        """Fit one factor while the other is held."""
+        held = factors.spatial if temporal else factors.temporal
+        free = factors.temporal if temporal else factors.spatial
+        # E with vec(filter) = E vec(free); vec runs over (basis, pixel) and (rank, entry).
+        if temporal:
+            embedding = np.einsum("bc,rp->bprc", np.eye(self.n_basis), held)
+        else:
+            embedding = np.einsum("rb,pq->bprq", held, np.eye(free.shape[1]))
+        embedding = embedding.reshape(-1, free.size)
+        quadratic = embedding.T @ (self.penalty @ embedding)
+        jitter = 1e-9 * max(np.trace(quadratic) / len(quadratic), 1e-12)
+        lower = np.linalg.cholesky(quadratic + jitter * np.eye(len(quadratic)))
+        # In the coordinates u = lowerᵀ free, the penalty of the whole filter is ½ ‖u‖².
+        to_free = np.linalg.inv(lower).T
+        mixing = embedding @ to_free
+        features = np.concatenate([shared @ mixing for _, shared, _ in self.design.chunks()])
+        solution = fit_poisson_glm(
+            Design(features),
+            self.counts,
+            penalty=QuadraticPenalty((ridge(features.shape[1]),), (1.0,)),
+            start=Weights(
+                np.array([factors.intercept]), (lower.T @ free.ravel())[:, None], np.empty((0, 1))
+            ),
+            **self.solver,
+        )
+        fitted = (to_free @ solution.weights.shared[:, 0]).reshape(free.shape)
+        pair = (fitted, held) if temporal else (held, fitted)
+        return _Factors(*_normalized(*pair), float(solution.weights.intercept[0])), solution
+
+
+def fit_low_rank(
+    design: Design, counts: np.ndarray, selection: Selection, *, rank: int, n_basis: int, **solver
+) -> LowRankFit:
+    """Fit filters of rank R, starting from full ones.
+
+    Parameters
+    ----------
+    design : Design
+        Of the full filter: shared columns (basis, pixel).
+    counts : numpy.ndarray
+        (bin, neuron).
+    selection : Selection
+        Fit of the full filters: their penalties are kept.
+    rank : int
+        R.
+    n_basis : int
+        Temporal basis functions.
+    **solver
+        `nonlinearity`, `tolerance`, `max_iterations` of `fit_poisson_glm`.
+
+    Returns
+    -------
+    LowRankFit
+        Factors and diagnostics.
+
+    Notes
+    -----
+    The best rank-R part of the full filter (SVD) starts an alternation of two convex fits: spatial
+    filters given the temporal ones, and the reverse. The objective never rises, and the penalty is
+    that of the assembled filter. A neuron is done when neither problem needs a step to reach the
+    tolerance. The whole is not convex: this is a minimum near the full solution.
+    """
+    full = selection.solution
+    n_columns, n_neurons = full.weights.shared.shape
+    rows: list[tuple] = []
+    temporal = np.zeros((rank, n_basis, n_neurons))
+    spatial = np.zeros((rank, n_columns // n_basis, n_neurons))
+    for neuron in range(n_neurons):
+        filter_ = full.weights.shared[:, neuron].reshape(n_basis, -1)
+        intercept = float(full.weights.intercept[neuron])
+        if not filter_.any():
+            # A silent neuron has no filter to factor.
+            rows.append(
+                (
+                    intercept,
+                    full.value[neuron],
+                    0,
+                    full.gradient_norm[neuron],
+                    False,
+                    str(full.message[neuron]),
+                )
+            )
+            continue
+        left, size, right = np.linalg.svd(filter_, full_matrices=False)
+        factors = _Factors((left[:, :rank] * size[:rank]).T, right[:rank], intercept)
+        problem = _Alternation(
+            design,
+            counts[:, neuron],
+            selection.penalty.matrix_of(neuron, n_columns),
+            n_basis,
+            **solver,
+        )
+        for alternation in range(1, MAX_ALTERNATIONS + 1):
+            factors, over_space = problem.improve(factors, temporal=False)
+            factors, over_time = problem.improve(factors, temporal=True)
+            still = over_space.iterations[0] == 0 and over_time.iterations[0] == 0
+            if still:
+                break
+        gradient = float(max(over_space.gradient_norm[0], over_time.gradient_norm[0]))
+        message = "converged" if still else f"stopped at {MAX_ALTERNATIONS} alternations"
+        rows.append(
+            (factors.intercept, float(over_time.value[0]), alternation, gradient, still, message)
+        )
+        temporal[..., neuron], spatial[..., neuron] = factors.temporal, factors.spatial
+    intercept, value, iterations, gradient, converged, message = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
+    assembled = np.einsum("rbn,rpn->bpn", temporal, spatial).reshape(n_columns, n_neurons)
+    weights = Weights(intercept, assembled, np.empty((0, n_neurons)))
+    return LowRankFit(
+        temporal,
+        spatial,
+        GLMSolution(weights, value, iterations, gradient, converged, message),
+    )

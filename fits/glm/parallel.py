@@ -1,0 +1,47 @@
+"""Spread independent pieces of work over the cores, with results that do not depend on how many.
+
+Threads of our own, each with a single-threaded BLAS, meet once per product; BLAS's own threads meet
+at every chunk, which is slow as soon as another program uses a core.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item]
+) -> Iterator[tuple[Item, Result]]:
+    """Apply a function to items in as many threads as BLAS may use; yield in order.
+
+    Only a few items are in flight at a time, so that they may be blocks read from disk.
+    """
+    controller = _controller()
+    threads = max([library.num_threads for library in controller.lib_controllers], default=1)
+    if threads == 1:
+        for item in items:
+            yield item, function(item)
+        return
+    with controller.limit(limits=1), ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            if len(waiting) > 2 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()

@@ -1,0 +1,221 @@
+"""Fitting a network: choose how far back it sees, then train it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from neuromodels.datasets.splits import Partition
+from neuromodels.encoding.base import EncodingModel, Input, bins_of
+from neuromodels.encoding.bases import lead_in_of
+from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.outcome import Outcome, history_dataset
+from neuromodels.fits.progress import Progress
+from neuromodels.fits.training import Trainer, TrainingOptions, TrainingRecord
+from neuromodels.models import ModelSpec
+from neuromodels.options import OptionError
+
+#: Windows that a fit chooses among on the validation blocks, s.
+HISTORIES = (0.4, 0.8, 1.2, 2.0)
+#: A window may take up at most this share of the shortest validation block.
+LARGEST_SHARE = 0.5
+
+
+def candidate_histories(
+    history: float | str, partition: Partition, bin_width: float
+) -> tuple[float, ...]:
+    """Windows to try: the one that was given, or all that the blocks are long enough for.
+
+    Parameters
+    ----------
+    history : float or "auto"
+        Option of the model, s.
+    partition : Partition
+        Training and validation blocks.
+    bin_width : float
+        s.
+
+    Raises
+    ------
+    OptionError
+        The window given is longer than the validation blocks.
+    """
+    blocks = [*partition.train, *partition.validation]
+    shortest = min(block.n_bins for block in blocks) * bin_width
+    if history != "auto":
+        if history >= shortest:
+            raise OptionError(
+                f"history = {history:g} s, but the shortest block lasts {shortest:g} s.",
+                remedy="Give a shorter history.",
+            )
+        return (float(history),)
+    fitting = tuple(h for h in HISTORIES if h <= LARGEST_SHARE * shortest and h >= bin_width)
+    return fitting or (max(bin_width, LARGEST_SHARE * shortest),)
+
+
+def longest_lead_in(histories: Sequence[float], bin_width: float, delay: int) -> int:
+    """First bin that all candidates can predict, so that all are scored on the same bins."""
+    return max(lead_in_of(bins_of(h, bin_width, "history"), delay) for h in histories)
+
+
+def _train(
+    spec: ModelSpec,
+    data: Input,
+    partition: Partition,
+    options: TrainingOptions,
+    *,
+    history: float,
+    seed: int,
+    score_from: int,
+    checkpoint: Path | None,
+    progress: Progress,
+) -> tuple[EncodingModel, TrainingRecord]:
+    model = spec.build(data, seed, history=history)
+    trainer = Trainer(
+        model, partition.train, partition.validation, options, seed=seed, score_from=score_from
+    )
+    model.set_rates(torch.from_numpy(trainer.reference))
+    return model, trainer.run(checkpoint, progress)
+
+
+class _Shifted(Progress):
+    """Tells a part of the work as steps of the whole."""
+
+    def __init__(self, progress: Progress, before: int, note: str):
+        self._progress, self._before, self._note = progress, before, note
+
+    def update(self, done: int, note: str = "") -> None:
+        self._progress.update(self._before + done, f"{self._note}{note}")
+
+
+def _search(
+    spec: ModelSpec,
+    data: Input,
+    partition: Partition,
+    options: TrainingOptions,
+    histories: tuple[float, ...],
+    *,
+    seed: int,
+    score_from: int,
+    store: Path | None,
+    progress: Progress,
+) -> list[float]:
+    """Validation score of each window after a short training; finished ones are kept in `store`."""
+    short = replace(options, epochs=options.search_epochs, patience=options.search_epochs)
+    scores: list[float] = []
+    for index, history in enumerate(histories):
+        done = store / f"history_{index}.h5" if store else None
+        if done is not None and (found := load_checkpoint(done)):
+            scores.append(float(found[0]["score"]))
+            continue
+        _, record = _train(
+            spec,
+            data,
+            partition,
+            short,
+            history=history,
+            seed=seed,
+            score_from=score_from,
+            checkpoint=store / f"history_{index}.running.h5" if store else None,
+            progress=_Shifted(progress, index * short.epochs, f"window {history:g} s   "),
+        )
+        scores.append(record.best)
+        if done is not None:
+            save_checkpoint(done, {"score": np.array(record.best)}, {"history": history})
+    return scores
+
+
+def fit_network(
+    spec: ModelSpec,
+    data: Input,
+    partition: Partition,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    search_seed: int,
+    store: Path | None,
+    search_store: Path | None,
+    progress: Progress,
+) -> Outcome:
+    """Train a network; a window of "auto" is first chosen by short trainings.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model.
+    data : Input
+        Frames, neurons, bin width and normalization.
+    partition : Partition
+        Training and validation blocks; nothing else is looked at.
+    options : TrainingOptions
+        How.
+    seed : int
+        Of weights, noise and order of segments.
+    search_seed : int
+        The same for the choice of the window, which all seeds of a comparison share.
+    store, search_store : Path or None
+        Folders that hold the running state of this fit, and of the choice of the window.
+    progress : Progress
+        Told after every epoch.
+
+    Returns
+    -------
+    Outcome
+        Fitted model with its history and diagnostics.
+    """
+    wanted = spec.resolve()
+    histories = candidate_histories(wanted.history, partition, data.bin_width)
+    score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
+    searching = len(histories) > 1
+    total = options.epochs + searching * len(histories) * options.search_epochs
+    progress.start(spec.name, total)
+    diagnostics: dict[str, Any] = {}
+    chosen = histories[0]
+    before = 0
+    if searching:
+        scores = _search(
+            spec,
+            data,
+            partition,
+            options,
+            histories,
+            seed=search_seed,
+            score_from=score_from,
+            store=search_store,
+            progress=progress,
+        )
+        chosen = histories[int(np.argmax(scores))]
+        before = len(histories) * options.search_epochs
+        diagnostics["search"] = (("candidate_history",), np.array(scores))
+        diagnostics["candidate_history"] = np.array(histories)
+    model, record = _train(
+        spec,
+        data,
+        partition,
+        options,
+        history=chosen,
+        seed=seed,
+        score_from=score_from,
+        checkpoint=store / "training.h5" if store else None,
+        progress=_Shifted(progress, before, ""),
+    )
+    progress.finish(f"validation {record.best:.3f} bits/spike, window {chosen:g} s")
+    return Outcome(
+        model=model,
+        history=history_dataset(record.history, "epoch"),
+        diagnostics=diagnostics,
+        summary={
+            "chosen_history": chosen,
+            "history_candidates": list(histories),
+            "validation_bits_per_spike": record.best,
+            "validation_from_bin": score_from,
+            "best_epoch": record.best_epoch + 1,
+            "stopped": record.stopped,
+            "converged": None,
+        },
+    )

@@ -1,0 +1,155 @@
+"""The one way from a model and a stretch of recording to rates."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from neuromodels.datasets.blocks import Block
+
+#: Outputs computed at once; bounds memory, and nothing else depends on it.
+CHUNK = 4096
+#: Values that a chunk of stimulus may hold before the chunk is made shorter.
+CHUNK_VALUES = 20_000_000
+N_RUNS = 200
+#: A simulated rate above so many times the largest training count per bin is capped.
+RUNAWAY_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Rates of one block, float32, spikes per bin; NaN before a model's lead-in.
+
+    Attributes
+    ----------
+    rate : numpy.ndarray
+        (bin, neuron): from the stimulus alone, or the mean of free-running simulations.
+    conditional : numpy.ndarray or None
+        Given the recorded spikes: (bin, neuron), or (trial, bin, neuron) with repeats.
+    capped : numpy.ndarray or None
+        Share of simulated draws whose rate was capped, (neuron,).
+    """
+
+    rate: np.ndarray
+    conditional: np.ndarray | None = None
+    capped: np.ndarray | None = None
+
+
+def _chunk_size(block: Block, lead_in: int) -> int:
+    values = int(np.prod(block.movie(0, 1).shape))
+    return max(64, min(CHUNK, CHUNK_VALUES // values - lead_in))
+
+
+@torch.no_grad()
+def stimulus_rates(model: nn.Module, block: Block) -> np.ndarray:
+    """Rates of a stimulus-only model.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Keeps the model contract; used as it is, `eval` or `train`.
+    block : Block
+        The stretch.
+
+    Returns
+    -------
+    numpy.ndarray
+        (bin, neuron), float32; NaN in the first `lead_in` bins.
+    """
+    lead_in, n_bins = model.lead_in, block.n_bins
+    rates = np.full((n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
+    size = _chunk_size(block, lead_in)
+    for start in range(lead_in, n_bins, size):
+        stop = min(start + size, n_bins)
+        movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
+        rates[start:stop] = model(movie)[0].numpy()
+    return rates
+
+
+@torch.no_grad()
+def _conditional(model: nn.Module, block: Block) -> np.ndarray:
+    lead_in, n_bins = model.lead_in, block.n_bins
+    spikes = block.response.astype(np.float64)
+    trials = spikes if spikes.ndim == 3 else spikes[None]
+    # A bin whose past was not recorded has no conditional rate: NaN runs through by itself.
+    rates = np.full(trials.shape, np.nan, dtype=np.float32)
+    size = max(64, _chunk_size(block, lead_in) // len(trials))
+    for start in range(lead_in, n_bins, size):
+        stop = min(start + size, n_bins)
+        movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
+        past = torch.from_numpy(np.ascontiguousarray(trials[:, start - lead_in : stop]))
+        rates[:, start:stop] = model(movie, past).numpy()
+    return rates if spikes.ndim == 3 else rates[0]
+
+
+def predict_block(
+    model: nn.Module,
+    block: Block,
+    *,
+    max_rate: np.ndarray | None = None,
+    n_runs: int = N_RUNS,
+    seed: int = 0,
+) -> Prediction:
+    """Predict one block in every mode that the model has.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Keeps the model contract.
+    block : Block
+        The stretch.
+    max_rate : numpy.ndarray, optional
+        (neuron,), the cap of simulated rates; needed by models with spike history.
+    n_runs : int
+        Free-running simulations.
+    seed : int
+        Of the simulations; each block draws its own stream.
+
+    Returns
+    -------
+    Prediction
+        Rates, NaN before the lead-in.
+    """
+    model.eval()
+    if not getattr(model, "uses_spikes", False):
+        return Prediction(stimulus_rates(model, block))
+    # The stream depends on where the block lies, not on which blocks were asked for.
+    stream = zlib.crc32(f"{seed}/{block.label}/{block.time[0]:.6f}".encode())
+    movie = torch.from_numpy(block.movie())[None]
+    rate = np.full((block.n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
+    simulated = model.simulate(movie, n_runs, max_rate=torch.as_tensor(max_rate), seed=stream)
+    rate[model.stimulus_lead_in :] = simulated.rate[0].numpy()
+    return Prediction(rate, _conditional(model, block), simulated.capped.numpy())
+
+
+def predict_blocks(
+    model: nn.Module,
+    blocks: list[Block],
+    *,
+    max_rate: np.ndarray | None = None,
+    n_runs: int = N_RUNS,
+    seed: int = 0,
+) -> list[Prediction]:
+    """`predict_block` for every block that is longer than the lead-in; NaN for the others."""
+    found = []
+    for block in blocks:
+        if block.n_bins > model.lead_in:
+            found.append(
+                predict_block(model, block, max_rate=max_rate, n_runs=n_runs, seed=seed)
+            )
+            continue
+        shape = block.response.shape
+        nothing = np.full((block.n_bins, shape[-1]), np.nan, dtype=np.float32)
+        spiking = getattr(model, "uses_spikes", False)
+        found.append(
+            Prediction(
+                nothing,
+                np.full(shape, np.nan, dtype=np.float32) if spiking else None,
+                np.zeros(shape[-1]) if spiking else None,
+            )
+        )
+    return found

@@ -1,0 +1,338 @@
+"""The comparison as a table that a person likes to read, in a terminal or a notebook."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from neuromodels.fits.comparison import Comparison
+
+#: Scores on the repeated movie that the short table shows.
+ON_TEST = ("pearson_r", "cc_norm", "bits_per_spike_test")
+HEADINGS = {
+    "bits_per_spike": "bits/spike",
+    "deviance_explained": "dev. expl.",
+    "pearson_r": "r to PSTH",
+    "cc_norm": "CC_norm",
+    "feve": "FEVE",
+    "r2_er": "r²_ER",
+    "signal_power_explained": "SPE",
+}
+
+
+def heading(metric: str) -> str:
+    """Short name of a score for a column."""
+    return HEADINGS[metric.replace("_conditional", "").replace("_test", "")]
+
+
+def number(value: float, digits: int = 2, signed: bool = False) -> str:
+    """A figure, or a dash where there is none."""
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+
+
+def _interval(row: xr.DataArray, signed: bool = False) -> str:
+    low, high = (float(row.sel(part=part)) for part in ("low", "high"))
+    if not np.isfinite(low) or not np.isfinite(high):
+        return ""
+    return f" [{number(low, 2, signed)} {number(high, 2, signed)}]"
+
+
+def cells_of(n: int) -> str:
+    """Count of cells in words."""
+    return "1 cell" if n == 1 else f"{n} cells"
+
+
+class _Table:
+    """Lines of a comparison, shared by the terminal and the notebook."""
+
+    def __init__(self, comparison: Comparison):
+        self.comparison = comparison
+        self.details = comparison.details
+        self.facts: dict[str, Any] = dict(self.details.attrs)
+        self.reduction = self.facts["headline_reduction"]
+        self.n_neurons = self.details.sizes["neuron"]
+        self.population = self.details["population"].mean(("seed", "fold"), skipna=False)
+
+    def value(self, model: str, metric: str) -> float:
+        row = self.population.sel(model=model, metric=metric, reduction=self.reduction)
+        return float(row.sel(part="value"))
+
+    def with_interval(self, model: str, metric: str) -> str:
+        row = self.population.sel(model=model, metric=metric, reduction=self.reduction)
+        text = number(float(row.sel(part="value"))) + _interval(row)
+        if self.details.sizes["seed"] > 1:
+            each = self.details["population"].sel(
+                model=model, metric=metric, reduction=self.reduction, part="value"
+            )
+            low, high = float(each.min()), float(each.max())
+            if high > low:
+                text += f"  ({number(low, 3)}-{number(high, 3)} over seeds)"
+        return text
+
+    def inputs(self, model: str) -> str:
+        return str(self.details["inputs"].sel(model=model).values)
+
+    def has_history(self, model: str) -> bool:
+        return str(self.details["mode"].sel(model=model).values) == "free-running"
+
+    def pooling(self) -> str:
+        if self.reduction == "mean":
+            return f"mean over {cells_of(self.n_neurons)}"
+        return f"ratio of sums over {cells_of(self.n_neurons)} (few spikes)"
+
+    # -- parts ------------------------------------------------------------------------------------
+    def heldout(self) -> list[tuple[str, str, str]]:
+        """Rows (name, what it sees, score) on the held-out blocks."""
+        rows = []
+        for model in self.comparison.models:
+            if self.has_history(model):
+                rows.append(
+                    (
+                        model,
+                        "from the stimulus, running freely",
+                        self.with_interval(model, "bits_per_spike"),
+                    )
+                )
+            else:
+                rows.append(
+                    (model, "from the stimulus", self.with_interval(model, "bits_per_spike"))
+                )
+        return rows
+
+    def conditional(self) -> list[tuple[str, str, str]]:
+        """Rows of models that were given recorded spikes: another question, never subtracted."""
+        return [
+            (
+                model,
+                "given " + self.inputs(model),
+                self.with_interval(model, "bits_per_spike_conditional"),
+            )
+            for model in self.comparison.models
+            if self.has_history(model)
+        ]
+
+    def differences(self, metric: str = "bits_per_spike") -> list[tuple[str, str]]:
+        """Rows (pair, difference with interval)."""
+        if "differences" not in self.comparison.tree.children:
+            return []
+        rows = []
+        table = self.comparison.differences["population"].sel(
+            metric=metric, reduction=self.reduction
+        )
+        for pair in table["pair"].values:
+            row = table.sel(pair=pair)
+            value = float(row.sel(part="value"))
+            if np.isfinite(value):
+                rows.append((str(pair), number(value, 2, signed=True) + _interval(row, True)))
+        return rows
+
+    def on_test(self) -> tuple[list[str], list[list[str]]]:
+        """Headings and rows on the repeated movie, ceilings last."""
+        headings = [heading(metric) for metric in ON_TEST]
+        rows = [
+            [
+                model,
+                "free-running" if self.has_history(model) else "",
+                *(number(self.value(model, metric)) for metric in ON_TEST),
+            ]
+            for model in self.comparison.models
+        ]
+        ceiling = self.details["ceiling"]
+        rows.append(
+            [
+                "ceiling",
+                "",
+                number(float(ceiling.sel(ceiling="cc_max").mean()), 3),
+                "1",
+                f"{number(float(ceiling.sel(ceiling='leave_one_out_bits_per_spike').mean()))}"
+                " (leave-one-out PSTH)",
+            ]
+        )
+        return headings, rows
+
+    def notes(self) -> list[str]:
+        """What must be said beside the figures."""
+        found = []
+        reasons = self.details["no_interval"].sel(metric="cc_norm").values
+        if self.facts["n_trials"] > 1 and str(reasons[0]):
+            metric = self.details["no_interval"].sel(metric="bits_per_spike_test").values
+            found.append(f"test movie: {metric[0] or reasons[0]}")
+        gate = self.details["gate"].values
+        if self.facts["n_trials"] > 1 and not gate.all():
+            failed = [str(n) for n in self.details["neuron"].values[gate == 0]]
+            found.append(
+                f"{len(failed)} of {cells_of(self.n_neurons)} have no signal that stands out of "
+                f"its error (signal power / error ≤ 2), still counted: {', '.join(failed[:8])}"
+            )
+        drifting = int(self.details["non_stationary"].sum())
+        if drifting:
+            found.append(
+                f"{drifting} of {cells_of(self.n_neurons)} drift: the ceiling is lower for first "
+                "against second half of the repeats than for interleaved ones"
+            )
+        for model in self.comparison.models:
+            fit = self.comparison.fit(model)
+            if fit.attrs["summary"].get("converged") is False:
+                found.append(f"{model}: {fit.attrs['summary']['stopped']}")
+            for role in fit.predictions.subtree:
+                if "capped_share" in role and float(role["capped_share"].max()) > 0:
+                    found.append(
+                        f"{model} runs away when it runs freely: up to "
+                        f"{100 * float(role['capped_share'].max()):.2g} % of its draws on "
+                        f"{role.name} were capped"
+                    )
+        return [*found, *self.comparison.attrs.get("notes", [])]
+
+    def conclusions(self) -> list[str]:
+        """Two plain sentences on what may be concluded."""
+        return [self._about_models(), self._about_ceiling()]
+
+    def _about_models(self) -> str:
+        models = self.comparison.models
+        metric = self.facts["headline_metric"]
+        values = {model: self.value(model, metric) for model in models}
+        known = {model: value for model, value in values.items() if np.isfinite(value)}
+        if len(known) < 2:
+            return "Only one model was scored, so nothing is said about which is better."
+        ranked = sorted(known, key=known.get, reverse=True)
+        best, second = ranked[:2]
+        name = heading(metric)
+        pair = self.comparison.differences["population"].sel(
+            metric=metric, reduction=self.reduction
+        )
+        forward = f"{best} − {second}"
+        sign = 1 if forward in pair["pair"].values else -1
+        row = sign * pair.sel(pair=forward if sign > 0 else f"{second} − {best}")
+        value = float(row.sel(part="value"))
+        low, high = sorted(float(row.sel(part=part)) for part in ("low", "high"))
+        # Sorting NaN is undefined, and without an interval nothing is claimed.
+        if not np.isfinite([low, high]).all():
+            return (
+                f"From the stimulus, {best} scores highest ({value:+.2f} {name} over {second}), "
+                "but this test is too short to say whether that would hold on another stretch."
+            )
+        where = "on held-out blocks of this recording"
+        if low > 0:
+            return (
+                f"From the stimulus, {best} predicts better than {second} {where}: "
+                f"{value:+.2f} {name}, 95 % interval {low:+.2f} to {high:+.2f}."
+            )
+        return (
+            f"From the stimulus, {best} and {second} cannot be told apart {where}: "
+            f"{value:+.2f} {name}, 95 % interval {low:+.2f} to {high:+.2f}."
+        )
+
+    def _about_ceiling(self) -> str:
+        ceiling = float(self.details["ceiling"].sel(ceiling="cc_max").mean())
+        scores = {model: self.value(model, "pearson_r") for model in self.comparison.models}
+        known = {model: value for model, value in scores.items() if np.isfinite(value)}
+        if not known or not np.isfinite(ceiling):
+            return "Without a repeated stimulus nothing can be said about the noise ceiling."
+        best = max(known, key=known.get)
+        return (
+            f"On the repeated movie {best} reaches r {known[best]:.2f} of at most {ceiling:.2f}; "
+            "this holds for this movie, which is short, and not for other stimuli or animals."
+        )
+
+    def headline(self) -> str:
+        heldout = self.facts["heldout_scored_s"]
+        width = self.facts["bin_width_s"] * 1e3
+        return f"held out: {heldout:.3g} s scored, {width:.3g} ms bins, {self.pooling()}"
+
+    def test_headline(self) -> str:
+        return (
+            f"test movie: {self.facts['test_scored_s']:.3g} s x {self.facts['n_trials']} repeats, "
+            f"{self.pooling()}"
+        )
+
+
+def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
+    """The comparison for a terminal.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What `nm.compare` gave.
+    all_scores : bool
+        Also every other score, per neuron.
+
+    Returns
+    -------
+    str
+        Lines.
+    """
+    table = _Table(comparison)
+    differences = table.differences()
+    width = max(20, *(len(model) for model in comparison.models), *(len(p) for p, _ in differences))
+    lines: list[str] = []
+    if table.facts["heldout_scored_s"]:
+        lines.append(f"{table.headline():<68}bits/spike")
+        lines += [f"  {name:<{width}}  {what:<43} {score}" for name, what, score in table.heldout()]
+        lines += [
+            f"  {pair:<{width}}  {'paired by cell and time':<43} {score}"
+            for pair, score in differences
+        ]
+        for name, what, score in table.conditional():
+            lines.append(f"  {name:<{width}}  {what:<43} {score}  (another question: not compared)")
+    if table.facts["n_trials"] > 1:
+        headings, rows = table.on_test()
+        lines.append(f"{table.test_headline():<68}" + "".join(f"{h:<11}" for h in headings))
+        for name, mode, *values in rows:
+            cells = "".join(f"{value:<11}" for value in values)
+            lines.append(f"  {name:<{width}}  {mode:<43} {cells}".rstrip())
+    lines += [f"note: {note}" for note in table.notes()]
+    lines += ["", *table.conclusions()]
+    if all_scores:
+        lines += ["", *_all_scores(table)]
+    return "\n".join(lines)
+
+
+def _all_scores(table: _Table) -> list[str]:
+    details = table.details
+    lines = []
+    for metric in details["metric"].values:
+        data, unit = (str(details[name].sel(metric=metric).values) for name in ("data", "unit"))
+        lines.append(f"{metric}   ({data}, {unit}; mean over cells, ratio of sums, then per cell)")
+        for model in table.comparison.models:
+            reason = str(details["reason"].sel(model=model, metric=metric).values)
+            if reason:
+                lines.append(f"  {model:<22} – ({reason})")
+                continue
+            pooled = table.population.sel(model=model, metric=metric, part="value")
+            each = table.comparison.scores.sel(model=model, metric=metric).values
+            cells = " ".join(number(value, 3) for value in each)
+            pair = " ".join(number(float(pooled.sel(reduction=r)), 3) for r in ("mean", "ratio"))
+            lines.append(f"  {model:<22} {pair}   {cells}")
+    lines.append("ceilings   (per cell)")
+    for name in details["ceiling"].coords["ceiling"].values:
+        cells = " ".join(number(v, 3) for v in details["ceiling"].sel(ceiling=name).values)
+        lines.append(f"  {name:<29} {cells}")
+    return lines
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """The comparison for a notebook."""
+    table = _Table(comparison)
+
+    def row(cells: list[str], tag: str = "td") -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    parts = []
+    if table.facts["heldout_scored_s"]:
+        rows = [row(["model", "sees", "bits/spike"], "th")]
+        rows += [row(list(cells)) for cells in (*table.heldout(), *table.conditional())]
+        rows += [row([pair, "paired by cell and time", score]) for pair, score in table.differences()]
+        parts.append(f"<p>{html.escape(table.headline())}</p><table>{''.join(rows)}</table>")
+    if table.facts["n_trials"] > 1:
+        headings, body = table.on_test()
+        rows = [row(["model", "", *headings], "th"), *(row(cells) for cells in body)]
+        parts.append(f"<p>{html.escape(table.test_headline())}</p><table>{''.join(rows)}</table>")
+    parts += [f"<p>note: {html.escape(note)}</p>" for note in table.notes()]
+    parts += [f"<p>{html.escape(sentence)}</p>" for sentence in table.conclusions()]
+    return "<div>" + "".join(parts) + "</div>"
