@@ -1,4 +1,4 @@
-"""How well any model could do: signal power, ceilings, references and signs of drift.
+"""How well any model could do: signal power, the ceiling of r, references and oracles.
 
 Functions of responses (trial, time, neuron) with NaN where a trial is missing; results are
 (neuron,) float64, NaN where undefined. Ceilings from signal power come first: oracles err, in
@@ -19,41 +19,12 @@ from neuromodels.analysis.sums import (
     signal_power_of,
 )
 
-HALVES = ("interleaved", "first_second")
-_WORKING_SET = 2**23
-
 
 class Estimate(NamedTuple):
     """A value per neuron and its standard error."""
 
     value: np.ndarray
     standard_error: np.ndarray
-
-
-class SplitHalf(NamedTuple):
-    """Agreement of two halves of the trials.
-
-    r is the correlation of the halves' means, reliability its Spearman-Brown extension to all
-    trials of both halves, and cc_max the ceiling of r, √reliability.
-    """
-
-    r: np.ndarray
-    reliability: np.ndarray
-    cc_max: np.ndarray
-
-
-class Stationarity(NamedTuple):
-    """Whether first and second half of the trials agree less than interleaved halves do.
-
-    difference is the interleaved minus the first/second ceiling of r, error its standard deviation
-    if the order of the trials did not matter.
-    """
-
-    non_stationary: np.ndarray
-    difference: np.ndarray
-    error: np.ndarray
-    interleaved: SplitHalf
-    first_second: SplitHalf
 
 
 def signal_power(responses) -> Estimate:
@@ -134,122 +105,7 @@ def cc_max(responses) -> np.ndarray:
     """
     arrays = moment_sums(None, responses, min_trials=2).total()
     variance = divide(arrays["uu"] - divide(arrays["u"] ** 2, arrays["n"]), arrays["n"] - 1)
-    return _root(divide(signal_power_of(arrays), variance))
-
-
-def cc_max_halves(responses, *, n_splits: int = 30, seed: int = 0) -> np.ndarray:
-    """Ceiling of r from random halves of the trials, the older way.
-
-    Parameters
-    ----------
-    responses : array (trial, time, neuron)
-    n_splits : int
-        Random splits; the correlation of the halves is averaged over them.
-    seed : int
-
-    Returns
-    -------
-    np.ndarray
-        (neuron,); NaN where the halves do not correlate positively.
-
-    Notes
-    -----
-    CC_max = √(2 / (1 + 1/CC_half)). It holds for 2⌊N/2⌋ trials, so that for an odd N it is lower
-    than the ceiling of the mean over all N. Prefer `cc_max`.
-
-    References
-    ----------
-    Hsu, Borst & Theunissen (2004), Network 15:91.
-    """
-    responses = _repeats(responses)
-    n = len(responses)
-    rng = np.random.default_rng(seed)
-    orders = np.stack([rng.permutation(n) for _ in range(n_splits)])
-    first = _membership(orders[:, : n // 2], n)
-    second = _membership(orders[:, n // 2 : 2 * (n // 2)], n)
-    r = _correlation_of_means(responses, first, second)
-    defined = np.isfinite(r)
-    half = divide(np.where(defined, r, 0.0).sum(axis=0), defined.sum(axis=0))
-    return _root(_spearman_brown(half))
-
-
-def split_half(responses, halves: str = "interleaved") -> SplitHalf:
-    """Reliability of the mean response from two halves of the trials, and the ceiling it implies.
-
-    Parameters
-    ----------
-    responses : array (trial, time, neuron)
-        At least two trials, in the order in which they were recorded.
-    halves : {"interleaved", "first_second"}
-        Every other trial, or the earlier against the later ones. The second falls below the first
-        where the recording drifts.
-
-    Returns
-    -------
-    SplitHalf
-        r of the halves, reliability 2r/(1+r) (Spearman-Brown) and cc_max = √reliability. With an
-        odd number of trials the last (interleaved) or middle one (first_second) is left out.
-
-    Raises
-    ------
-    ValueError
-        With fewer than two trials or an unknown kind of halves.
-
-    References
-    ----------
-    Spearman (1910), Br. J. Psychol. 3:271; Brown (1910), Br. J. Psychol. 3:296.
-    """
-    if halves not in HALVES:
-        raise ValueError(f"halves: {halves!r}, expected one of {', '.join(HALVES)}")
-    responses = _repeats(responses)
-    first, second = _halves(np.arange(len(responses))[None], halves)
-    return _as_split_half(_correlation_of_means(responses, first, second)[0])
-
-
-def reliability(responses, halves: str = "interleaved") -> np.ndarray:
-    """Share of the variance of the mean response that would repeat: Spearman-Brown of two halves.
-
-    See `split_half`. This is a squared correlation; the ceiling of r is its square root.
-    """
-    return split_half(responses, halves).reliability
-
-
-def stationarity(responses, *, n_orders: int = 200, seed: int = 0) -> Stationarity:
-    """Whether the response to the same stimulus changed from the first to the last trials.
-
-    Parameters
-    ----------
-    responses : array (trial, time, neuron)
-        At least four trials in the order of recording.
-    n_orders : int
-        Random orders of the trials that tell how far the two ceilings differ by chance.
-    seed : int
-
-    Returns
-    -------
-    Stationarity
-        `non_stationary` (neuron,) where the interleaved and the first/second ceiling differ by
-        more than 1.96 times their error.
-    """
-    responses = _repeats(responses, at_least=4)
-    n = len(responses)
-    rng = np.random.default_rng(seed)
-    orders = np.stack([np.arange(n)] + [rng.permutation(n) for _ in range(n_orders)])
-    ceilings = {}
-    for halves in HALVES:
-        first, second = _halves(orders, halves)
-        ceilings[halves] = _as_split_half(_correlation_of_means(responses, first, second))
-    difference = ceilings["interleaved"].cc_max - ceilings["first_second"].cc_max
-    shuffled = difference[1:]
-    defined = np.isfinite(shuffled)
-    error = np.sqrt(
-        divide((np.where(defined, shuffled, 0.0) ** 2).sum(axis=0), defined.sum(axis=0))
-    )
-    with np.errstate(invalid="ignore"):
-        flag = np.abs(difference[0]) > 1.96 * error
-    return Stationarity(
-        flag, difference[0], error, *(SplitHalf(*(v[0] for v in ceilings[h])) for h in HALVES)
-    )
+    return root(divide(signal_power_of(arrays), variance))
 
 
 def oracle_jackknife(responses) -> np.ndarray:
@@ -265,10 +121,10 @@ def oracle_jackknife(responses) -> np.ndarray:
     -----
     r(y_n, mean of the others), pooled over trials and bins.
     """
-    responses = _repeats(responses)
+    responses = repeats(responses)
     mean = _others_mean(responses)
     use = np.isfinite(responses) & np.isfinite(mean)
-    return _correlation(responses, mean, use)
+    return correlation(responses, mean, use)
 
 
 def oracle_conservative(responses) -> np.ndarray:
@@ -284,7 +140,7 @@ def oracle_conservative(responses) -> np.ndarray:
     -----
     √(V_m / (V_m + V_n)), V_m = Var_t(ȳ), V_n = mean_t Var_n(y), both with ddof 0.
     """
-    responses = _repeats(responses)
+    responses = repeats(responses)
     present = np.isfinite(responses)
     n_t = present.sum(axis=0)
     psth = divide(np.where(present, responses, 0.0).sum(axis=0), n_t)
@@ -343,7 +199,7 @@ def leave_one_out_psth_bits_per_spike(
     `null_rate` as prior: λ̂ = (Σ counts + λ₀) / (number of observations + 1), sums over the boxcar
     and the other trials.
     """
-    responses = _repeats(responses)
+    responses = repeats(responses)
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction: {reduction!r}, expected one of {', '.join(REDUCTIONS)}")
     if not bin_width > 0 or not smoothing >= 0:
@@ -374,7 +230,7 @@ def fano_factor(responses) -> np.ndarray:
     np.ndarray
         (neuron,); σ² / mean count, both over bins with at least two trials. NaN for a silent cell.
     """
-    responses = _repeats(responses)
+    responses = repeats(responses)
     responses = np.where(np.isfinite(responses).sum(axis=0) >= 2, responses, np.nan)
     arrays = moment_sums(None, responses).total()
     present = np.isfinite(responses)
@@ -386,68 +242,17 @@ def fano_factor(responses) -> np.ndarray:
     return divide(divide(arrays["within"], arrays["dof"]), mean)
 
 
-def _repeats(responses, at_least: int = 2) -> np.ndarray:
+def repeats(responses, at_least: int = 2) -> np.ndarray:
+    """Responses as float64 (trial, time, neuron) with enough trials, or a ValueError."""
     responses = as_trials(responses)
     if len(responses) < at_least:
         raise ValueError(f"responses: {len(responses)} trial(s); this needs at least {at_least}")
     return responses
 
 
-def _root(square) -> np.ndarray:
+def root(square) -> np.ndarray:
+    """Square root, NaN where there is nothing positive to take it of."""
     return np.where(square > 0, np.sqrt(np.where(square > 0, square, 0.0)), np.nan)
-
-
-def _spearman_brown(r) -> np.ndarray:
-    return divide(2 * r, 1 + r)
-
-
-def _as_split_half(r) -> SplitHalf:
-    reliable = _spearman_brown(r)
-    return SplitHalf(r, reliable, _root(reliable))
-
-
-def _membership(chosen: np.ndarray, n_trials: int) -> np.ndarray:
-    """Chosen trials (split, k) as ones in (split, trial)."""
-    ones = np.zeros((len(chosen), n_trials))
-    np.put_along_axis(ones, chosen, 1.0, axis=1)
-    return ones
-
-
-def _halves(orders: np.ndarray, halves: str) -> tuple[np.ndarray, np.ndarray]:
-    """Membership (split, trial) of both halves for each order of the trials."""
-    n = orders.shape[1]
-    k = n // 2
-    if halves == "interleaved":
-        first, second = orders[:, 0 : 2 * k : 2], orders[:, 1 : 2 * k : 2]
-    else:
-        first, second = orders[:, :k], orders[:, n - k :]
-    return _membership(first, n), _membership(second, n)
-
-
-def _correlation_of_means(responses, first, second) -> np.ndarray:
-    """Correlation over time of the mean of some trials with that of others, (split, neuron)."""
-    n_trials, n_time, n_neurons = responses.shape
-    present = np.isfinite(responses)
-    complete = bool(present.all())
-    centre = divide(np.where(present, responses, 0.0).sum((0, 1)), present.sum((0, 1)))
-    values = np.where(present, responses - centre, 0.0)
-    r = np.empty((len(first), n_neurons))
-    step = max(1, _WORKING_SET // (n_time * n_neurons))  # splits at a time
-    for start in range(0, len(first), step):
-        part = slice(start, start + step)
-        means, use = [], True
-        for chosen in (first[part], second[part]):
-            total = np.tensordot(chosen, values, axes=(1, 0))
-            if complete:
-                n = chosen.sum(axis=1)[:, None, None]
-            else:
-                n = np.tensordot(chosen, present.astype(float), axes=(1, 0))
-            means.append(divide(total, n))
-            use = use & (n > 0.5)
-        for i, (a, b) in enumerate(zip(*means, strict=True)):
-            both = np.broadcast_to(use[i], a.shape)
-            r[start + i] = _correlation(a[None], b[None], both[None])
-    return r
 
 
 def _others_mean(responses) -> np.ndarray:
@@ -457,7 +262,7 @@ def _others_mean(responses) -> np.ndarray:
     return divide(values.sum(axis=0) - values, n_others)
 
 
-def _correlation(a, b, use) -> np.ndarray:
+def correlation(a, b, use) -> np.ndarray:
     """Pearson r of (trial, time, neuron) arrays, pooled over trials and bins in use."""
     n = use.sum(axis=(0, 1))
     centred = []

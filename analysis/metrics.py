@@ -119,7 +119,7 @@ def cc_norm(prediction, responses, *, reduction: str = "none") -> np.ndarray:
 
     References
     ----------
-    Schoppe, Harper, Willmore, King & Schnupp (2016), Front. Comput. Neurosci. 10:10, eq. 6.
+    Schoppe, Harper, Willmore, King & Schnupp (2016), Front. Comput. Neurosci. 10:10.
     Sahani & Linden (2003), NIPS 15 (signal power).
     """
     return _score(CC_NORM, prediction, responses, reduction)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln, xlogy
 
-#: Above this rate the asymptotic series is exact to 1e-9.
+#: Above this rate the asymptotic series is exact to 1e-6.
 _LARGE = 60.0
 _TERMS = 200
 
@@ -47,11 +47,5 @@ def expected_root(rate: np.ndarray) -> np.ndarray:
         total += np.sqrt(k) * np.exp(xlogy(k, small) - small - gammaln(k + 1))
     with np.errstate(divide="ignore", invalid="ignore"):
         inverse = 1.0 / rate
-        series = np.sqrt(rate) * (
-            1
-            - inverse / 8
-            - 7 * inverse**2 / 128
-            - 75 * inverse**3 / 1024
-            - 5265 * inverse**4 / 32768
-        )
+        series = np.sqrt(rate) * (1 - inverse / 8 - 7 * inverse**2 / 128 - 75 * inverse**3 / 1024)
     return np.where(np.isnan(rate), np.nan, np.where(rate > _LARGE, series, total))

@@ -290,9 +290,12 @@ def _group(
 def _relation(trial, size, groups, references, sharing, shown) -> tuple[int, str]:
     """The group a trial belongs to and how: same, nearly, part, out of step; or apart."""
     numbers = np.unique(trial).tolist()
-    votes: Counter[int] = Counter()
-    for number in numbers:
-        votes.update(sharing.get(number, ()))
+    # A group that shares at least half of the frames shares one of the rarest half and one more.
+    rarest = sorted(numbers, key=lambda n: len(sharing.get(n, ())))[: len(numbers) // 2 + 1]
+    candidates = set().union(*(sharing.get(number, ()) for number in rarest))
+    votes = Counter(
+        {home: sum(home in sharing.get(number, ()) for number in numbers) for home in candidates}
+    )
     for home, shared in votes.most_common(20):
         if 2 * shared < len(numbers):
             break

@@ -221,7 +221,7 @@ class Assembly:
                 "spread_over_blocks": ((*dims, "limit"), spread),
                 "reason": (("model", "metric"), reason.astype(str)),
                 "no_interval": (("model", "metric"), no_interval.astype(str)),
-                "ceiling": (("ceiling", "neuron"), np.array(list(found.values()))),
+                "ceiling": (("ceiling_kind", "neuron"), np.array(list(found.values()))),
                 **{name: ("neuron", values) for name, values in facts.items()},
                 "training_rate": (
                     "neuron",
@@ -240,7 +240,7 @@ class Assembly:
                 "reduction": list(REDUCTIONS),
                 "part": list(PARTS),
                 "limit": ["smallest", "largest"],
-                "ceiling": list(found),
+                "ceiling_kind": list(found),
             },
             attrs=self._facts(),
         )

@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def ceilings(self) -> xr.DataArray:
-        """Ceilings and reliabilities (ceiling, neuron)."""
+        """Ceilings and reliabilities (ceiling_kind, neuron)."""
         return self.details["ceiling"]
 
     @property

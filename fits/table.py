@@ -148,9 +148,9 @@ class _Table:
             [
                 "ceiling",
                 "",
-                number(float(ceiling.sel(ceiling="cc_max").mean()), 3),
+                number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3),
                 "1",
-                f"{number(float(ceiling.sel(ceiling='leave_one_out_bits_per_spike').mean()))}"
+                f"{number(float(ceiling.sel(ceiling_kind='leave_one_out_bits_per_spike').mean()))}"
                 " (leave-one-out PSTH)",
             ]
         )
@@ -229,7 +229,7 @@ class _Table:
         )
 
     def _about_ceiling(self) -> str:
-        ceiling = float(self.details["ceiling"].sel(ceiling="cc_max").mean())
+        ceiling = float(self.details["ceiling"].sel(ceiling_kind="cc_max").mean())
         scores = {model: self.value(model, "pearson_r") for model in self.comparison.models}
         known = {model: value for model, value in scores.items() if np.isfinite(value)}
         if not known or not np.isfinite(ceiling):
@@ -310,8 +310,8 @@ def _all_scores(table: _Table) -> list[str]:
             pair = " ".join(number(float(pooled.sel(reduction=r)), 3) for r in ("mean", "ratio"))
             lines.append(f"  {model:<22} {pair}   {cells}")
     lines.append("ceilings   (per cell)")
-    for name in details["ceiling"].coords["ceiling"].values:
-        cells = " ".join(number(v, 3) for v in details["ceiling"].sel(ceiling=name).values)
+    for name in details["ceiling"].coords["ceiling_kind"].values:
+        cells = " ".join(number(v, 3) for v in details["ceiling"].sel(ceiling_kind=name).values)
         lines.append(f"  {name:<29} {cells}")
     return lines
 

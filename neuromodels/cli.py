@@ -168,7 +168,7 @@ def _summary(comparison: Any, out: Any, figures: list[str]) -> dict[str, Any]:
         "neurons": details["neuron"].values.tolist(),
         "models": models,
         "ceilings": {
-            str(name): ceiling.sel(ceiling=name).values.tolist() for name in ceiling["ceiling"].values
+            str(name): ceiling.sel(ceiling_kind=name).values.tolist() for name in ceiling["ceiling_kind"].values
         },
         "notes": list(comparison.attrs.get("notes", [])),
     }

@@ -197,10 +197,14 @@ def _parse(io, path: Path):
 
 
 def _unreadable(path: Path, error: BaseException) -> InputError:
-    said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    place, said = "", str(error)
+    if len(error.args) == 2:  # hdmf says (builder, reason); its builders print all that they hold
+        said = str(error.args[1])
+        place = str(getattr(error.args[0], "path", "")).removeprefix("root")
+    said = (said.strip().splitlines() or [type(error).__name__])[0]
     return InputError(
         f"pynwb cannot read it ({said[:200]})",
-        where=str(path),
+        where=f"{path}: {place}" if place else str(path),
         remedy="Check it with `python -m pynwb.validate`, or export it again as NWB 2.x.",
     )
 

@@ -151,12 +151,6 @@ def _columns(table, where: str) -> pd.DataFrame:
         raise InputError(
             f"has no column {missing[0]}", where=where, remedy="Choose another with table=."
         )
-    lengths = {len(values) for values in columns.values()}
-    if len(lengths) > 1:
-        said = ", ".join(f"{name} {len(values)}" for name, values in columns.items())
-        raise InputError(
-            f"its columns differ in length ({said})", where=where, remedy="Export the table again."
-        )
     return pd.DataFrame(columns)
 
 

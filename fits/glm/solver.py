@@ -29,7 +29,7 @@ from neuromodels.fits.glm.likelihood import Nonlinearity, SparseCounts, nonlinea
 from neuromodels.fits.glm.penalties import QuadraticPenalty
 
 MEMORY = 8
-REFRESH_AFTER = 20
+REFRESH_AFTER, REFRESH_WORTH = 20, 15
 ARMIJO, CURVATURE = 1e-4, 0.5
 TRIALS = 30
 WORKING_BYTES = 2e9
@@ -108,7 +108,7 @@ def fit_poisson_glm(
     A neuron without spikes has no most likely weights (its intercept runs to −∞). It gets weights
     of 0 and the intercept of half a spike in the whole recording, `converged` False, and a message.
     """
-    counts = _checked_counts(design, counts)
+    counts = checked_counts(design, counts)
     n_neurons = counts.shape[1]
     penalty = QuadraticPenalty() if penalty is None else penalty
     penalty.check(design.n_shared, n_neurons)
@@ -145,7 +145,8 @@ def fit_poisson_glm(
     )
 
 
-def _checked_counts(design: Design, counts: np.ndarray) -> np.ndarray:
+def checked_counts(design: Design, counts: np.ndarray) -> np.ndarray:
+    """Counts that fit the design, or a ValueError that says what is wrong and where."""
     counts = np.asarray(counts)
     if counts.ndim != 2 or len(counts) != design.n_bins:
         raise ValueError(
@@ -198,6 +199,7 @@ class _Neuron:
     gradient: np.ndarray | None = None
     last_step: np.ndarray | None = None
     gradient_norm: float = np.inf
+    norms: deque = field(default_factory=lambda: deque(maxlen=6))
     pairs: deque = field(default_factory=lambda: deque(maxlen=MEMORY))
     iterations: int = 0
     refreshed_at: int = 0
@@ -377,6 +379,7 @@ def _update_gradients(problem: _Problem, neurons: list[_Neuron]) -> None:
                 neuron.pairs.append((neuron.last_step, change, 1.0 / product))
         neuron.gradient = gradient
         neuron.gradient_norm = float(np.abs(gradient).max())
+        neuron.norms.append(neuron.gradient_norm)
         if neuron.gradient_norm < problem.tolerance:
             neuron.stop("converged", converged=True)
         elif neuron.iterations >= problem.max_iterations:
@@ -385,7 +388,13 @@ def _update_gradients(problem: _Problem, neurons: list[_Neuron]) -> None:
                 f"{neuron.gradient_norm:.1e}"
             )
         elif neuron.iterations - neuron.refreshed_at >= REFRESH_AFTER:
-            neuron.wants_refresh = True
+            neuron.wants_refresh = _iterations_left(neuron, problem.tolerance) > REFRESH_WORTH
+
+
+def _iterations_left(neuron: _Neuron, tolerance: float) -> float:
+    """At the pace of the last iterations; a Hessian costs as much as many of them."""
+    factor = np.log(neuron.norms[0] / neuron.norms[-1]) / (len(neuron.norms) - 1)
+    return np.log(neuron.norms[-1] / tolerance) / factor if factor > 0 else np.inf
 
 
 def _after_failed_search(problem: _Problem, neuron: _Neuron) -> None:

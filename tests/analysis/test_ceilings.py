@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from neuromodels.analysis import ceilings as c
+from neuromodels.analysis import halves as h
 from neuromodels.analysis import metrics
 
 
@@ -94,8 +95,8 @@ def test_cc_norm_is_r_over_cc_max():
 
 def test_halves_and_signal_power_agree_for_an_even_number_of_trials():
     _, y = poisson_cells(trials=10, time=4000)
-    np.testing.assert_allclose(c.cc_max_halves(y), c.cc_max(y), atol=0.01)
-    np.testing.assert_array_equal(c.cc_max_halves(y, seed=3), c.cc_max_halves(y, seed=3))
+    np.testing.assert_allclose(h.cc_max_halves(y), c.cc_max(y), atol=0.01)
+    np.testing.assert_array_equal(h.cc_max_halves(y, seed=3), h.cc_max_halves(y, seed=3))
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "ragged"])
@@ -108,18 +109,18 @@ def test_split_halves_are_the_named_trials(n, missing):
         "interleaved": (y[0 : 2 * k : 2], y[1 : 2 * k : 2]),
         "first_second": (y[:k], y[n - k :]),
     }
-    for halves, (first, second) in means.items():
-        found = c.split_half(y, halves)
+    for kind, (first, second) in means.items():
+        found = h.split_half(y, kind)
         for i in range(y.shape[2]):
             a, b = (
-                np.array([np.nanmean(h[:, t, i]) if np.isfinite(h[:, t, i]).any() else np.nan
-                          for t in range(y.shape[1])]) for h in (first, second)
+                np.array([np.nanmean(part[:, t, i]) if np.isfinite(part[:, t, i]).any() else np.nan
+                          for t in range(y.shape[1])]) for part in (first, second)
             )  # fmt: skip
             both = np.isfinite(a) & np.isfinite(b)
             assert found.r[i] == pytest.approx(np.corrcoef(a[both], b[both])[0, 1], rel=1e-9)
         np.testing.assert_allclose(found.reliability, 2 * found.r / (1 + found.r), rtol=1e-12)
         np.testing.assert_allclose(found.cc_max**2, found.reliability, rtol=1e-12)
-        np.testing.assert_array_equal(c.reliability(y, halves), found.reliability)
+        np.testing.assert_array_equal(h.reliability(y, kind), found.reliability)
 
 
 def test_cells_whose_tuning_drifts_are_called_non_stationary_and_others_are_not():
@@ -128,11 +129,11 @@ def test_cells_whose_tuning_drifts_are_called_non_stationary_and_others_are_not(
     share = np.linspace(0, 0.7, 20)[:, None, None]
     drifting = rng.poisson((1 - share) * early + share * late).astype(float)
     steady = rng.poisson(early, (20, 300, 100)).astype(float)
-    found = c.stationarity(drifting)
+    found = h.stationarity(drifting)
     assert found.non_stationary.mean() > 0.95
     assert (found.interleaved.cc_max > found.first_second.cc_max).all()
     # a flag at 1.96 standard deviations is wrong in 5 % of steady cells; four standard errors
-    assert c.stationarity(steady).non_stationary.mean() < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 100)
+    assert h.stationarity(steady).non_stationary.mean() < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 100)
 
 
 @pytest.mark.parametrize("missing", [False, True], ids=["complete", "ragged"])
@@ -201,13 +202,13 @@ def test_with_many_trials_the_reference_reaches_the_information_of_the_true_rate
 
 def test_wrong_inputs_are_refused_by_name():
     _, y = poisson_cells()
-    for function in (c.signal_power, c.cc_max, c.split_half, c.oracle_jackknife, c.fano_factor):
+    for function in (c.signal_power, c.cc_max, h.split_half, c.oracle_jackknife, c.fano_factor):
         with pytest.raises(ValueError, match="responses: 1 trial"):
             function(y[:1])
     with pytest.raises(ValueError, match="responses: 3 trial"):
-        c.stationarity(y[:3])
+        h.stationarity(y[:3])
     with pytest.raises(ValueError, match="halves: 'odd'"):
-        c.split_half(y, "odd")
+        h.split_half(y, "odd")
     with pytest.raises(ValueError, match="smoothing: -1"):
         c.leave_one_out_psth_bits_per_spike(y, np.ones(5), 0.01, smoothing=-1)
 
@@ -227,13 +228,13 @@ def moving_bars():
 
 def test_real_ganglion_cells_have_the_known_ceiling_and_reliability(moving_bars):
     y, _ = moving_bars
-    ceiling, of_random_halves = c.cc_max(y), c.cc_max_halves(y, n_splits=200)
+    ceiling, of_random_halves = c.cc_max(y), h.cc_max_halves(y, n_splits=200)
     assert (np.round(ceiling, 3) >= 0.969).all() and (np.round(ceiling, 3) <= 0.979).all()
     reliability = np.round(of_random_halves**2, 3)
     assert (reliability >= 0.939).all() and (reliability <= 0.960).all()
     np.testing.assert_allclose(of_random_halves, ceiling, atol=0.002)
     # one split of the trials differs from the mean over splits by about .005
-    np.testing.assert_allclose(c.split_half(y).cc_max, ceiling, atol=0.01)
+    np.testing.assert_allclose(h.split_half(y).cc_max, ceiling, atol=0.01)
     assert c.gate(y).all()
 
 

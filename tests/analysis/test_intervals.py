@@ -11,10 +11,10 @@ from neuromodels.analysis.intervals import (
     score_by_block,
     sub_blocks,
 )
+from neuromodels.analysis.sums import likelihood_sums
 
 CELLS = 6
 HZ = np.array([8.0, 13.0, 8.6, 10.0, 7.5, 6.0])
-
 
 # --- the world in which coverage is measured -----------------------------------------------------
 
@@ -66,7 +66,21 @@ def true_bits(bin_width, total_bins, seed=99, **options):
     return gain / spikes / np.log(2)
 
 
-def coverage(truth, runs, seed, bin_width, **options):
+def true_deviance_explained(bin_width, total_bins, seed=98, **options):
+    """Deviance explained of both models, (model, neuron), from a very long session."""
+    rng = np.random.default_rng(seed)
+    model, null = np.zeros((2, CELLS)), np.zeros((2, CELLS))
+    for _ in range(10):
+        rate, *models = world(rng, 1, total_bins // 10, bin_width, **options)
+        counts = rng.poisson(rate)
+        for i, prediction in enumerate(models):
+            sums = likelihood_sums(prediction, counts, HZ * bin_width).total()
+            model[i] += sums["deviance"]
+            null[i] += sums["null_deviance"]
+    return 1 - model / null
+
+
+def coverage(truth, runs, seed, bin_width, metric="bits_per_spike", **options):
     """Share of runs in which each interval, called 95 %, holds the truth."""
     rng = np.random.default_rng(seed)
     block_bins = round(36 / bin_width)
@@ -83,7 +97,7 @@ def coverage(truth, runs, seed, bin_width, **options):
         counts = rng.poisson(rate)
         for name, (pair, reduction, value) in targets.items():
             low, high, reason = interval_or_reason(
-                "bits_per_spike",
+                metric,
                 model,
                 counts,
                 bin_width=bin_width,
@@ -128,6 +142,16 @@ def test_intervals_called_95_percent_cover_90_to_97_percent(scenario):
         print(f"{scenario}, {name}: {100 * found:.1f} %")
         # 600 runs: standard error .9 %; two of them are allowed above
         assert lowest <= found <= 0.97 + 0.018, (scenario, name, found)
+
+
+@pytest.mark.slow
+def test_intervals_of_deviance_explained_cover_too():
+    options, lowest = SCENARIOS["slow shared gain"]
+    truth = true_deviance_explained(0.01, 6_000_000, **options)
+    found = coverage(truth, 400, 21, 0.01, metric="deviance_explained", **options)
+    print(found)
+    # 400 runs: standard error 1.1 %
+    assert lowest <= min(found.values()) and max(found.values()) <= 0.97 + 0.022, found
 
 
 # --- the arithmetic ------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ single-trial ceiling √(Var λ / (Var λ + mean λ)).
 import numpy as np
 import pytest
 
-from neuromodels.analysis import ceilings, metrics
+from neuromodels.analysis import ceilings, halves, metrics
 
 # (mean and standard deviation over 400 runs, from an independent implementation)
 TABLE = {
@@ -69,7 +69,7 @@ def perfect_model(rate, n_trials, runs, seed=0):
     return {
         "pearson_r": r,
         "cc_norm": metrics.cc_norm(lam, y),
-        "halves_norm": r / ceilings.cc_max_halves(y, n_splits=30, seed=seed),
+        "halves_norm": r / halves.cc_max_halves(y, n_splits=30, seed=seed),
         "feve": metrics.feve(lam, y),
         "r2_er": metrics.r2_er(lam, y),
         "oracle_jackknife": ceilings.oracle_jackknife(y),
