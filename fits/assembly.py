@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from neuromodels.analysis import ceilings
+from neuromodels.analysis import ceilings, halves
 from neuromodels.analysis.metrics import METRICS, explainable_fraction
 from neuromodels.fits.comparison import node_name
 from neuromodels.fits.fit import Fit
@@ -111,16 +111,16 @@ def _ceilings(
     if observed is None or observed.n_trials < 2 or not observed.scored.any():
         return found, facts
     responses = observed.response[:, observed.scored]
-    interleaved = ceilings.split_half(responses, "interleaved")
-    halves = ceilings.split_half(responses, "first_second")
+    interleaved = halves.split_half(responses, "interleaved")
+    first_second = halves.split_half(responses, "first_second")
     power = ceilings.signal_power(responses)
     found |= {
         "cc_max": ceilings.cc_max(responses),
-        "cc_max_halves": ceilings.cc_max_halves(responses),
+        "cc_max_halves": halves.cc_max_halves(responses),
         "cc_max_interleaved": interleaved.cc_max,
-        "cc_max_first_second": halves.cc_max,
+        "cc_max_first_second": first_second.cc_max,
         "reliability_interleaved": interleaved.reliability,
-        "reliability_first_second": halves.reliability,
+        "reliability_first_second": first_second.reliability,
         "explainable_fraction": explainable_fraction(responses),
         "oracle_jackknife": ceilings.oracle_jackknife(responses),
         "oracle_conservative": ceilings.oracle_conservative(responses),
@@ -137,7 +137,7 @@ def _ceilings(
         "gate": ceilings.gate(responses).astype(np.int8),
     }
     if observed.n_trials >= 4:
-        stationarity = ceilings.stationarity(responses)
+        stationarity = halves.stationarity(responses)
         facts["non_stationary"] = stationarity.non_stationary.astype(np.int8)
     return found, facts
 

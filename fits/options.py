@@ -32,8 +32,8 @@ class ConvexOptions:
         Regressors above this size are computed anew in every pass and never held whole.
     """
 
-    ridge: tuple[float, ...] = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
-    smoothness: tuple[float, ...] = (0.0, 1e-3, 1e-2)
+    ridge: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
+    smoothness: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)
     history_ridge: float = 1e-4
     tolerance: float = 1e-6
     max_iterations: int = 300

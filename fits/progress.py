@@ -38,7 +38,8 @@ class BarProgress(Progress):
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress as Bars, TextColumn
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as Bars
 
         self._bars: Any = Bars(
             TextColumn("{task.fields[name]:<24}"),

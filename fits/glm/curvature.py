@@ -10,18 +10,40 @@ Columns are centred throughout: eliminating the intercept leaves their (weighted
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import linalg
 
-from neuromodels.fits.glm.design import Chunk, Design
+from neuromodels.fits.glm.design import Chunk, Design, Weights
+from neuromodels.fits.glm.likelihood import Nonlinearity, SparseCounts
 from neuromodels.fits.glm.parallel import ordered_map
 from neuromodels.fits.glm.penalties import QuadraticPenalty
 
 # Relative to the diagonal: makes duplicate columns solvable, moves nothing else.
 JITTER = 1e-10
 DENSE_LIMIT = 4000
+# Effective bins per column at which a covariance is known well enough to precondition with.
+BINS_PER_COLUMN = 30
+
+
+@dataclass(frozen=True)
+class NeuronCurvature:
+    """Second derivatives of one neuron's loss at some weights.
+
+    Attributes
+    ----------
+    weight : float
+        Mean over bins of the curvature of the loss.
+    mean : (column,)
+        Of the shared and own regressors, weighted with it.
+    covariance : (column, column)
+        Likewise.
+    """
+
+    weight: float
+    mean: np.ndarray
+    covariance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -37,12 +59,16 @@ class Gram:
         Covariance of shared with own columns; not kept with `kron`.
     kron : (basis, basis) and (pixel, pixel), or None
         Factors whose Kronecker product approximates the covariance of the stimulus columns.
+    neurons : one NeuronCurvature per neuron, or empty
+        Curvature at the weights of an earlier fit, see `gram_at`; it takes the place of a constant
+        rate.
     """
 
     shared: np.ndarray
     own: np.ndarray
     cross: np.ndarray | None
     kron: tuple[np.ndarray, np.ndarray] | None = None
+    neurons: tuple[NeuronCurvature, ...] = ()
     _eigenbases: dict = field(default_factory=dict, repr=False, compare=False)
 
 
@@ -251,7 +277,7 @@ def _in_eigenbasis(term, in_time: np.ndarray, in_space: np.ndarray) -> np.ndarra
     return total
 
 
-def constant_rate_preconditioner(
+def first_preconditioner(
     design: Design,
     gram: Gram,
     penalty: QuadraticPenalty,
@@ -259,7 +285,10 @@ def constant_rate_preconditioner(
     weight: float,
     free: np.ndarray,
 ) -> DensePreconditioner | KroneckerPreconditioner:
-    """The Hessian of one neuron as it would be if its rate were constant."""
+    """The Hessian of one neuron as its Gram knows it: constant rate, or from an earlier fit."""
+    if gram.neurons:
+        known = gram.neurons[neuron]
+        return exact_preconditioner(design, penalty, neuron, known, free)
     own_mean = design.own_mean[neuron] if design.n_own else np.zeros(0)
     mean = np.concatenate([design.shared_mean, own_mean])
     if gram.kron is not None:
@@ -271,51 +300,82 @@ def constant_rate_preconditioner(
         covariance[:n_shared, n_shared:] = gram.cross[neuron]
         covariance[n_shared:, :n_shared] = gram.cross[neuron].T
         covariance[n_shared:, n_shared:] = gram.own[neuron]
+    known = NeuronCurvature(weight, mean, covariance)
+    return exact_preconditioner(design, penalty, neuron, known, free)
+
+
+def exact_preconditioner(
+    design: Design,
+    penalty: QuadraticPenalty,
+    neuron: int,
+    curvature: NeuronCurvature,
+    free: np.ndarray,
+) -> DensePreconditioner:
+    """Factor the Hessian of one neuron: curvature of its loss plus penalty."""
+    shared = penalty.matrix_of(neuron, design.n_shared).toarray()
+    own = np.full(design.n_own, penalty.strengths_of(neuron)[1])
     return DensePreconditioner(
-        weight, mean, covariance, _dense_penalty(penalty, neuron, design), free
+        curvature.weight, curvature.mean, curvature.covariance.copy(), (shared, own), free
     )
 
 
-def newton_preconditioners(
-    design: Design,
-    penalty: QuadraticPenalty,
-    neurons: np.ndarray,
-    weights: np.ndarray,
-    free: np.ndarray,
-) -> list[DensePreconditioner]:
-    """The true Hessian of some neurons: `weights (n, bin)` is the curvature of every bin."""
-    size = design.n_shared + design.n_own
-    weight = np.array([np.sum(row) for row in weights]) / design.n_bins
-    shift = np.zeros((len(neurons), size))
-    hessians = np.zeros((len(neurons), size, size))
+def neuron_curvatures(
+    design: Design, neurons: np.ndarray, weights: np.ndarray
+) -> list[NeuronCurvature]:
+    """Curvature of some neurons' losses, from that of every bin: `weights (n, bin)`.
 
+    A covariance that stands on many more bins than it has columns is taken from every k-th bin.
+    """
+    size = design.n_shared + design.n_own
+    totals = np.array([np.sum(row) for row in weights])
+    effective = totals**2 / [np.sum(row**2) for row in weights]
+    strides = np.maximum(1, effective // (BINS_PER_COLUMN * max(size, 1))).astype(int)
+    mass, shift = np.zeros(len(neurons)), np.zeros((len(neurons), size))
+    hessians = np.zeros((len(neurons), size, size))
     for chunk in design.chunks(_rows(size)):
         shared = chunk.shared - design.shared_mean
 
         def add(i: int, chunk: Chunk = chunk, shared: np.ndarray = shared) -> None:
-            columns, n = shared, neurons[i]
+            columns, n = shared[:: strides[i]], neurons[i]
             if chunk.has_own:
-                columns = np.concatenate([shared, chunk.own_of(n) - design.own_mean[n]], axis=1)
-            root = np.sqrt(weights[i, chunk.bins])
+                own = chunk.own_of(n)[:: strides[i]] - design.own_mean[n]
+                columns = np.concatenate([columns, own], axis=1)
+            root = np.sqrt(weights[i, chunk.bins][:: strides[i]])
             scaled = columns * root[:, None]
             hessians[i] += scaled.T @ scaled
             shift[i] += root @ scaled
+            mass[i] += root @ root
 
         for _ in ordered_map(add, range(len(neurons))):
             pass
     result = []
     for i, n in enumerate(neurons):
-        offset = shift[i] / (design.n_bins * weight[i])
-        covariance = hessians[i] / (design.n_bins * weight[i]) - np.outer(offset, offset)
+        offset = shift[i] / mass[i]
+        covariance = hessians[i] / mass[i] - np.outer(offset, offset)
         own_mean = design.own_mean[n] if design.n_own else np.zeros(0)
         mean = np.concatenate([design.shared_mean, own_mean]) + offset
-        penalties = _dense_penalty(penalty, n, design)
-        result.append(DensePreconditioner(weight[i], mean, covariance, penalties, free[i]))
+        result.append(NeuronCurvature(totals[i] / design.n_bins, mean, covariance))
     return result
 
 
-def _dense_penalty(
-    penalty: QuadraticPenalty, neuron: int, design: Design
-) -> tuple[np.ndarray, np.ndarray]:
-    shared = penalty.matrix_of(neuron, design.n_shared).toarray()
-    return shared, np.full(design.n_own, penalty.strengths_of(neuron)[1])
+def gram_at(
+    design: Design,
+    gram: Gram,
+    counts: np.ndarray,
+    weights: Weights,
+    function: Nonlinearity,
+    memory: float = 1e9,
+) -> Gram:
+    """A Gram that also knows every neuron's curvature at given weights, for fits near to them.
+
+    Returned unchanged for a Kronecker Gram, or if the curvatures would not fit in `memory` bytes.
+    """
+    n_neurons = counts.shape[1]
+    per_neuron = 8 * ((design.n_shared + design.n_own) ** 2 + 2 * design.n_bins)
+    if gram.kron is not None or n_neurons * per_neuron > memory:
+        return gram
+    neurons = np.arange(n_neurons)
+    eta = design.predictor(weights.stack(), neurons)
+    at_bins = [function.curvature(eta[n], SparseCounts.of(counts[:, n])) for n in neurons]
+    known = neuron_curvatures(design, neurons, np.array(at_bins))
+    return replace(gram, neurons=tuple(known))

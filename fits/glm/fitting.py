@@ -12,15 +12,20 @@ from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import EncodingModel, Input
 from neuromodels.encoding.bases import lead_in_of
+from neuromodels.fits.glm.curvature import Gram, compute_gram
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.lowrank import LowRankFit, fit_low_rank
 from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
-from neuromodels.fits.glm.selection import Selection, select_penalty
+from neuromodels.fits.glm.selection import bits_per_spike, select_penalty
+from neuromodels.fits.glm.solver import fit_poisson_glm
 from neuromodels.fits.networks import candidate_histories, longest_lead_in
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
 from neuromodels.models import ModelSpec
+
+#: Gradient at which the fits that compare windows stop.
+SEARCH_TOLERANCE = 1e-4
 
 
 def regressors(model: EncodingModel, block: Block, start: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,44 +126,52 @@ def penalties(
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """The fit with one window."""
+class _Window:
+    """Regressors of one window, to fit on and to choose on."""
 
     history: float
     model: EncodingModel
-    selection: Selection
+    design: Design
+    counts: np.ndarray
+    check: Design
+    check_counts: np.ndarray
+    gram: Gram
 
-    @property
-    def score(self) -> float:
-        """Mean over neurons of the best validation score, bits per spike."""
-        best = self.selection.scores.max(axis=0)
-        return float(np.mean(best[np.isfinite(best)])) if np.isfinite(best).any() else -np.inf
+    def score(self, penalty: QuadraticPenalty, nonlinearity: str) -> float:
+        """Validation bits per spike with one penalty for all, mean over neurons."""
+        solution = fit_poisson_glm(
+            self.design,
+            self.counts,
+            penalty=penalty,
+            nonlinearity=nonlinearity,
+            tolerance=SEARCH_TOLERANCE,
+            gram=self.gram,
+        )
+        reference = self.counts.mean(axis=0)
+        scores = bits_per_spike(
+            self.check, self.check_counts, solution.weights, reference, nonlinearity
+        )
+        return _mean_score(scores)
 
 
-def _attempt(
+def _mean_score(scores: np.ndarray) -> float:
+    scored = np.isfinite(scores)
+    return float(scores[scored].mean()) if scored.any() else -np.inf
+
+
+def _window(
     spec: ModelSpec,
     data: Input,
     partition: Partition,
     options: ConvexOptions,
     history: float,
     score_from: int,
-) -> tuple[_Attempt, Design, np.ndarray]:
-    model = spec.build(data, history=history)
-    full = model if not model.options.rank else spec.build(data, history=history, rank=0)
-    design, counts = make_design(full, partition.train, full.lead_in, options.memory_gb)
-    check, check_counts = make_design(full, partition.validation, score_from, options.memory_gb)
-    candidates, _ = penalties(full, options)
-    selection = select_penalty(
-        design,
-        counts,
-        check,
-        check_counts,
-        candidates,
-        nonlinearity=model.options.nonlinearity,
-        tolerance=options.tolerance,
-        max_iterations=options.max_iterations,
-    )
-    return _Attempt(history, model, selection), design, counts
+) -> _Window:
+    # A low-rank filter starts from the full one, and shares its regressors and penalties.
+    model = spec.build(data, history=history, rank=0)
+    design, counts = make_design(model, partition.train, model.lead_in, options.memory_gb)
+    check, check_counts = make_design(model, partition.validation, score_from, options.memory_gb)
+    return _Window(history, model, design, counts, check, check_counts, compute_gram(design))
 
 
 def set_weights(model: EncodingModel, weights: Weights) -> None:
@@ -231,28 +244,40 @@ def fit_convex(
     probe = spec.build(data, history=histories[0])
     if probe.uses_spikes:
         score_from = max(score_from, lead_in_of(probe.history_lags))
-    progress.start(spec.name, len(histories))
-    best: tuple[_Attempt, Design, np.ndarray] | None = None
-    scores, tables = [], []
+    searching = len(histories) > 1
+    progress.start(spec.name, len(histories) * searching + 1)
+    scores: list[float] = []
+    best: _Window | None = None
     for index, history in enumerate(histories):
-        found = _attempt(spec, data, partition, options, history, score_from)
-        attempt = found[0]
-        scores.append(attempt.score)
-        tables.append(attempt.selection.scores)
-        if best is None or attempt.score > best[0].score:
-            best = found
-        progress.update(
-            index + 1, f"window {history:g} s   validation {attempt.score:.3f} bits/spike"
-        )
-    attempt, design, counts = best
-    model, selection = attempt.model, attempt.selection
-    solution = selection.solution
-    _, strengths = penalties(spec.build(data, history=histories[0], rank=0), options)
+        window = _window(spec, data, partition, options, history, score_from)
+        if searching:
+            candidates, _ = penalties(window.model, options)
+            middle = candidates[len(candidates) // 2]
+            scores.append(window.score(middle, wanted.nonlinearity))
+            note = f"window {history:g} s   validation {scores[-1]:.3f} bits/spike"
+            progress.update(index + 1, note)
+        if best is None or scores[-1] == max(scores):
+            best = window
+    candidates, strengths = penalties(best.model, options)
+    selection = select_penalty(
+        best.design,
+        best.counts,
+        best.check,
+        best.check_counts,
+        candidates,
+        nonlinearity=wanted.nonlinearity,
+        tolerance=options.tolerance,
+        max_iterations=options.max_iterations,
+        gram=best.gram,
+    )
+    score = _mean_score(selection.scores.max(axis=0))
     chosen = np.array([strengths[i] for i in selection.chosen])
+    model = spec.build(data, history=best.history)
+    solution = selection.solution
     if model.options.rank:
         low = fit_low_rank(
-            design,
-            counts,
+            best.design,
+            best.counts,
             selection,
             rank=model.options.rank,
             n_basis=model.stimulus.window.n_basis,
@@ -272,11 +297,16 @@ def fit_convex(
         if n_converged == n_neurons
         else f"{n_neurons - n_converged} of {n_neurons} neurons did not converge"
     )
-    progress.finish(f"{stopped}, window {attempt.history:g} s")
-    candidate = ("candidate_history", "candidate_penalty", "neuron")
+    progress.finish(f"{stopped}, window {best.history:g} s")
+    search = {}
+    if searching:
+        search = {
+            "search": ("candidate_history", np.array(scores)),
+            "candidate_history": np.array(histories),
+        }
     return Outcome(
         model=model,
-        history=history_dataset({"validation": scores}, "window"),
+        history=history_dataset({"validation": [score]}, "iteration"),
         diagnostics={
             "value": ("neuron", solution.value),
             "iterations": ("neuron", solution.iterations),
@@ -285,17 +315,16 @@ def fit_convex(
             "message": ("neuron", solution.message),
             "ridge": ("neuron", chosen[:, 0]),
             "smoothness": ("neuron", chosen[:, 1]),
-            "validation": (candidate, np.stack(tables)),
-            "search": (("candidate_history",), np.array(scores)),
-            "candidate_history": np.array(histories),
+            "validation": (("candidate_penalty", "neuron"), selection.scores),
             "candidate_penalty": np.arange(len(strengths)),
             "candidate_ridge": (("candidate_penalty",), np.array([r for r, _ in strengths])),
             "candidate_smoothness": (("candidate_penalty",), np.array([s for _, s in strengths])),
+            **search,
         },
         summary={
-            "chosen_history": attempt.history,
+            "chosen_history": best.history,
             "history_candidates": list(histories),
-            "validation_bits_per_spike": attempt.score,
+            "validation_bits_per_spike": score,
             "validation_from_bin": score_from,
             "stopped": stopped,
             "converged": n_converged == n_neurons,

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuromodels.fits.glm.curvature import Gram, compute_gram
+from neuromodels.fits.glm.curvature import Gram, compute_gram, gram_at
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.likelihood import nonlinearity_named
 from neuromodels.fits.glm.penalties import QuadraticPenalty, choose
 from neuromodels.fits.glm.solver import GLMSolution, checked_counts, fit_poisson_glm
+
+SLOW = 6
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,9 @@ def select_penalty(
     if gram is None:
         gram = compute_gram(design_train)
     rates = counts_train.mean(axis=0, dtype=np.float64)
-    options = {"nonlinearity": nonlinearity, "max_iterations": max_iterations, "gram": gram}
+    function = nonlinearity_named(nonlinearity)
+    options = {"nonlinearity": nonlinearity, "max_iterations": max_iterations}
+    near = gram
     places = np.array([_log_strengths(candidate) for candidate in candidates])
     fits: list[GLMSolution] = []
     scores = np.full((len(candidates), n_neurons), np.nan)
@@ -104,8 +108,12 @@ def select_penalty(
             penalty=candidate,
             start=start,
             tolerance=max(tolerance, path_tolerance),
+            gram=near,
             **options,
         )
+        # Neighbours on the path have nearly the same curvature: a few iterations then do.
+        if np.median(fit.iterations) > SLOW and k + 1 < len(candidates):
+            near = gram_at(design_train, gram, counts_train, fit.weights, function)
         fits.append(fit)
         scores[k] = bits_per_spike(
             design_validation, counts_validation, fit.weights, rates, nonlinearity
@@ -119,6 +127,7 @@ def select_penalty(
         penalty=penalty,
         start=Weights.unstack(rows, design_train.n_shared),
         tolerance=tolerance,
+        gram=near,
         **options,
     )
     strengths = {name: np.asarray(values) for name, values in penalty.named().items()}

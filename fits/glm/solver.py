@@ -21,8 +21,9 @@ from neuromodels.fits.glm.curvature import (
     KroneckerPreconditioner,
     check_gram,
     compute_gram,
-    constant_rate_preconditioner,
-    newton_preconditioners,
+    exact_preconditioner,
+    first_preconditioner,
+    neuron_curvatures,
 )
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.likelihood import Nonlinearity, SparseCounts, nonlinearity_named
@@ -254,7 +255,7 @@ def _begin(problem: _Problem, index: int, counts: np.ndarray, row: np.ndarray | 
         )
         return neuron
     weight = function.curvature_at_rate(rate)
-    neuron.preconditioner = constant_rate_preconditioner(
+    neuron.preconditioner = first_preconditioner(
         design, problem.gram, problem.penalty, index, weight, free[1:]
     )
     return neuron
@@ -421,10 +422,10 @@ def _refresh(problem: _Problem, neurons: list[_Neuron]) -> None:
     if not neurons:
         return
     weights = np.array([problem.function.curvature(n.eta, n.counts) for n in neurons])
-    free = [neuron.free[1:] for neuron in neurons]
-    solved = newton_preconditioners(
-        problem.design, problem.penalty, _indices(neurons), weights, free
-    )
-    for neuron, preconditioner in zip(neurons, solved, strict=True):
-        neuron.preconditioner, neuron.is_newton = preconditioner, True
+    known = neuron_curvatures(problem.design, _indices(neurons), weights)
+    for neuron, curvature in zip(neurons, known, strict=True):
+        neuron.preconditioner = exact_preconditioner(
+            problem.design, problem.penalty, neuron.index, curvature, neuron.free[1:]
+        )
+        neuron.is_newton = True
         neuron.pairs.clear()

@@ -1,0 +1,192 @@
+"""An inspection as lines for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from neuromodels.datasets.recording import format_duration
+
+if TYPE_CHECKING:
+    from neuromodels.analysis.drift import Drift
+    from neuromodels.analysis.inspection import Inspection, StimulusInspection
+
+NONE = "–"
+
+
+def inspection_text(found: Inspection) -> str:
+    """What is in a recording: errors first, then sizes, neurons and drift, then notes."""
+    several = len(found.stimuli) > 1
+    sizes = [_movie(stimulus) for stimulus in found.stimuli]
+    neurons = _count(len(found.neurons), "neuron")
+    head = [Path(found.source).name, found.format, found.subject, neurons]
+    lines = ["   ".join(part for part in (*head, *([] if several else sizes)) if part)]
+    if found.errors:
+        lines.append(f"{_count(len(found.errors), 'error')}: fit and compare refuse this recording")
+        lines += [f"  {line}" for item in found.errors for line in str(item).split("\n")]
+    if found.unreadable:
+        lines.append(f"  not shown, because it cannot be read: {', '.join(found.unreadable)}")
+    for stimulus, size in zip(found.stimuli, sizes, strict=True):
+        if several:
+            lines += ["", "   ".join(part for part in (stimulus.name, size) if part)]
+        lines += _roles(stimulus)
+        lines += ["", *_neurons(stimulus, found), "", *_drift(stimulus, found)]
+    notes = [str(item) for item in found.notes] + [f"note: {item}" for item in found.remarks]
+    if notes:
+        lines += ["", _count(len(notes), "note")]
+        lines += [f"  {line}" for item in notes for line in item.split("\n")]
+    return "\n".join(lines)
+
+
+def _movie(stimulus: StimulusInspection) -> str:
+    movies = [role for role in stimulus.roles if "frame_shape" in role]
+    if not movies:
+        return ""
+    rate, total = movies[0]["frame_rate_hz"], sum(role["movie_bytes"] for role in movies)
+    size = " x ".join(str(n) for n in movies[0]["frame_shape"]) + " px"
+    lazily = f" ({total / 1e9:.1f} GB, read lazily)" if total > 1e9 else ""
+    return size + (f" at {rate:.4g} Hz" if rate else "") + lazily
+
+
+def _roles(stimulus: StimulusInspection) -> list[str]:
+    rows = []
+    for role in stimulus.roles:
+        trials = "" if role["n_trials"] is None else f" x {role['n_trials']}"
+        said = role["selection"] or _count(role["n_blocks"], "block")
+        rows.append([role["role"], format_duration(role["duration_s"]) + trials, said])
+    return _table([], rows, left={0, 1, 2})
+
+
+def _neurons(stimulus: StimulusInspection, found: Inspection) -> list[str]:
+    c = stimulus.ceilings
+    unit = "rate" if stimulus.rate_units == "Hz" else "mean"
+    heads = [
+        ["unit", ""],
+        [f"{unit} ({stimulus.rate_units})", ""],
+        ["explainable", "fraction"],
+        ["CC_max", f"{c.n_trials} trials" if c else ""],
+        ["reliability (CC_max)", "interleaved halves"],
+        ["reliability (CC_max)", "first/second half"],
+        ["notes", ""],
+    ]
+    rows = []
+    for i, name in enumerate(found.neurons):
+        values = [NONE] * 4
+        if c:
+            interleaved = c.reliability_interleaved[i], c.cc_max_interleaved[i]
+            in_order = c.reliability_first_second[i], c.cc_max_first_second[i]
+            values = [_number(c.explainable_fraction[i]), _number(c.cc_max[i], 3)]
+            values += [
+                f"{_number(reliability, 3)} ({_number(ceiling, 3)})"
+                if reliability == reliability
+                else NONE
+                for reliability, ceiling in (interleaved, in_order)
+            ]
+        rows.append([str(name), _rate(stimulus.rate[i]), *values, _remark(stimulus, i)])
+    head = f"{unit} over {stimulus.rate_from or 'nothing'}, "
+    if c is None:
+        head += f"no ceilings: {stimulus.reasons['ceilings']}"
+        return [head, *_table(heads, rows, left={0, 6})]
+    head += f"ceilings from {c.role} in {found.bin_width * 1e3:.4g} ms bins"
+    after = [
+        "  reliability: Spearman-Brown of the halves; CC_max: highest r with the mean response"
+    ]
+    if c.ragged:
+        after.append("  trials are ragged: halves are compared on the bins that both have")
+    if c.halves_differ.any():
+        after.append(
+            "  halves differ: the two ceilings differ by > 1.96 errors (by chance: 1 in 20)"
+        )
+    return [head, *_table(heads, rows, left={0, 6}), *after]
+
+
+def _remark(stimulus: StimulusInspection, i: int) -> str:
+    c = stimulus.ceilings
+    fails = c is not None and c.passes_gate is not None and not c.passes_gate[i]
+    if stimulus.silent[i]:
+        return "silent: fitted, but fails the gate" if fails else "silent: fitted, but not scored"
+    said = ["fails the gate: no signal above 2 errors"] if fails else []
+    return ", ".join(said + (["halves differ"] if c is not None and c.halves_differ[i] else []))
+
+
+def _drift(stimulus: StimulusInspection, found: Inspection) -> list[str]:
+    units = f"({stimulus.rate_units})"
+    heads, columns, marks = [["unit", ""]], [], []
+    for drift in (stimulus.over_blocks, stimulus.over_trials):
+        if drift is None:
+            continue
+        heads += [[drift.over, f"first → last fifth {units}"], ["trend", "% of the mean"]]
+        columns += [_ends(drift), _percent(drift)]
+        marks.append(drift.drifts)
+        if drift is stimulus.over_blocks and stimulus.onset is not None:
+            onset = stimulus.onset
+            heads.append(["first tenth of", "a block / mean"])
+            parts = zip(onset.ratio, onset.standard_error, onset.differs, strict=True)
+            columns.append([_with_error(*part) for part in parts])
+            marks.append(onset.differs)
+    names = {"over_blocks": "over blocks", "onset": "within blocks", "over_trials": "over trials"}
+    without = [f"  {names[k]}: {why}" for k, why in stimulus.reasons.items() if k in names]
+    if not columns:
+        return ["drift: not measured", *without]
+    rows = [list(row) for row in zip([str(n) for n in found.neurons], *columns, strict=True)]
+    after = ["  trend: rise of a straight line from start to end ± standard error"]
+    if any(mark.any() for mark in marks):
+        after[0] += "; * beyond 3 errors and 10 %"
+    n = sum(np.any(marks, axis=0))
+    said = f"drift: {n} of {len(found.neurons)} neurons (*)" if n else "drift: none found"
+    return [said, *_table(heads, rows, left={0}), *after, *without]
+
+
+def _ends(drift: Drift) -> list[str]:
+    ends = zip(drift.first_fifth, drift.last_fifth, strict=True)
+    return [f"{_rate(first)} → {_rate(last)}" for first, last in ends]
+
+
+def _percent(drift: Drift) -> list[str]:
+    parts = zip(100 * drift.change, 100 * drift.standard_error, drift.drifts, strict=True)
+    return [_with_error(*part, digits=0, signed=True) for part in parts]
+
+
+def _with_error(value, error, flagged, digits: int = 2, signed: bool = False) -> str:
+    if not np.isfinite(value):
+        return f"{NONE}  "
+    text = f"{_number(value, digits, signed)} ± {_number(error, digits)}"
+    return text + (" *" if flagged else "  ")
+
+
+def _rate(value: float) -> str:
+    if not np.isfinite(value):
+        return NONE
+    return f"{value:.1f}" if value == 0 or 0.1 <= abs(value) < 1e4 else f"{value:.2g}"
+
+
+def _number(value: float, digits: int = 2, signed: bool = False) -> str:
+    if not np.isfinite(value):
+        return NONE
+    return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
+
+
+def _count(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"
+
+
+def _columns(text: str) -> int:
+    """Columns that a text takes in a terminal: wide letters two, combining marks none."""
+    shown = (c for c in text if not unicodedata.combining(c))
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in shown)
+
+
+def _table(heads: list[list[str]], rows: list[list[str]], left: set[int]) -> list[str]:
+    cells = [list(line) for line in zip(*heads, strict=True)] + rows
+    widths = [max(_columns(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = []
+    for row in cells:
+        padded = []
+        for i, cell in enumerate(row):
+            space = " " * (widths[i] - _columns(cell))
+            padded.append(cell + space if i in left else space + cell)
+        lines.append(("  " + "   ".join(padded)).rstrip())
+    return lines
