@@ -6,6 +6,7 @@ Functions of rates (row, neuron), one row per block, segment or trial, NaN where
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,7 +59,13 @@ class BlockOnset:
 
 
 class Responses(NamedTuple):
-    values: np.ndarray  # ([trial,] time, neuron), NaN where missing
+    """What one role holds: values ([trial,] time, neuron), NaN where missing.
+
+    `runs` are its blocks as (label, first bin, bin after the last), `time` the start of each bin
+    and `width` their width, s.
+    """
+
+    values: np.ndarray
     runs: list[tuple[int, int, int]]
     time: np.ndarray
     width: float
@@ -94,11 +101,11 @@ def trend(over: str, rows, at=None, weights=None) -> Drift:
     there = np.isfinite(rows)
     w, y, n = np.where(there, w[:, None], 0.0), np.where(there, rows, 0.0), there.sum(axis=0)
     x = at[:, None] - _average(at[:, None], w)
-    mean, power = _average(y, w), (w * x**2).sum(axis=0)
+    centre, power = _average(y, w), (w * x**2).sum(axis=0)
     slope = divide((w * x * y).sum(axis=0), power)
-    variance = divide((w * (y - mean - slope * x) ** 2).sum(axis=0), np.maximum(n - 2, 0))
-    change = divide(slope, np.abs(mean))
-    error = divide(np.sqrt(divide(variance, power)), np.abs(mean))
+    variance = divide((w * (y - centre - slope * x) ** 2).sum(axis=0), np.maximum(n - 2, 0))
+    change = divide(slope, np.abs(centre))
+    error = divide(np.sqrt(divide(variance, power)), np.abs(centre))
     fifth = math.ceil(len(rows) / 5)
     early, late = slice(fifth), slice(len(rows) - fifth, None)
     return Drift(
@@ -111,19 +118,52 @@ def trend(over: str, rows, at=None, weights=None) -> Drift:
     )
 
 
-def block_onset(first, whole) -> BlockOnset:
-    """Whether neurons fire more, or less, when a block begins.
+def over_blocks(session: list[Responses], rate_of: Callable) -> Drift | str:
+    """Trend over the blocks of a session, or why there is none.
 
     Parameters
     ----------
-    first, whole : array (row, neuron)
-        Rate in the first tenth of each block and in all of it.
+    session : list of Responses
+        Unrepeated data: train, then heldout. If their times overlap, each has a clock of its own
+        and only the first counts.
+    rate_of : callable
+        Turns a mean per bin and the width of a bin into a rate.
 
     Returns
     -------
-    BlockOnset
-        The ratio of the sums over blocks; its error by the delta method over blocks.
+    Drift or str
+        Fewer than 8 blocks are cut into segments of at most 30 s.
     """
+    blocks = _session_blocks(session)
+    over = f"{len(blocks)} blocks"
+    if len(blocks) < MIN_ROWS:
+        total = sum((stop - start) * found.width for found, start, stop in blocks)
+        seconds = min(SEGMENT, max(1.0, total / 10))
+        blocks = [part for block in blocks for part in _cut(*block, seconds)]
+        over = f"{len(blocks)} segments of about {seconds:.3g} s"
+    if not blocks:
+        return "no unrepeated data"
+    if len(blocks) < MIN_ROWS:
+        return f"only {over}"
+    rows = [rate_of(_block_mean(*block), block[0].width) for block in blocks]
+    at = np.array([(found.time[a] + found.time[b - 1]) / 2 for found, a, b in blocks])
+    first, last = blocks[0][0].time[blocks[0][1]], blocks[-1][0].time[blocks[-1][2] - 1]
+    return trend(over, rows, (at - first) / (last - first), [b - a for _, a, b in blocks])
+
+
+def block_onset(session: list[Responses]) -> BlockOnset | str:
+    """Whether neurons fire more, or less, when a block begins; or why that is not known.
+
+    Returns
+    -------
+    BlockOnset or str
+        The ratio of the sums over blocks, and its error from their scatter (delta method).
+    """
+    blocks = [block for block in _session_blocks(session) if block[2] - block[1] >= 10]
+    if len(blocks) < MIN_ROWS:
+        return f"fewer than {MIN_ROWS} blocks"
+    whole = np.array([_block_mean(*block) for block in blocks])
+    first = np.array([_block_mean(found, a, a + (b - a) // 10) for found, a, b in blocks])
     there = np.isfinite(first) & np.isfinite(whole)
     n = there.sum(axis=0)
     first, whole = (np.where(there, values, 0.0) for values in (first, whole))
@@ -145,36 +185,10 @@ def _session_blocks(session: list[Responses]) -> list[tuple[Responses, int, int]
     return blocks
 
 
-def over_blocks(session: list[Responses], rate_of, reasons: dict[str, str]) -> Drift | None:
-    blocks = _session_blocks(session)
-    over = f"{len(blocks)} blocks"
-    if len(blocks) < MIN_ROWS:
-        total = sum((stop - start) * found.width for found, start, stop in blocks)
-        seconds = min(SEGMENT, max(1.0, total / 10))
-        blocks = [part for block in blocks for part in _cut(*block, seconds)]
-        over = f"{len(blocks)} segments of about {seconds:.3g} s"
-    if len(blocks) < MIN_ROWS:
-        reasons["over_blocks"] = "no unrepeated data" if not blocks else f"only {over}"
-        return None
-    rows = [rate_of(_block_mean(*block), block[0].width) for block in blocks]
-    at = np.array([(found.time[a] + found.time[b - 1]) / 2 for found, a, b in blocks])
-    first, last = blocks[0][0].time[blocks[0][1]], blocks[-1][0].time[blocks[-1][2] - 1]
-    return trend(over, rows, (at - first) / (last - first), [b - a for _, a, b in blocks])
-
-
 def _cut(found: Responses, start: int, stop: int, seconds: float) -> list[tuple]:
-    n = max(1, round((stop - start) * found.width / seconds))
+    n = min(stop - start, max(1, round((stop - start) * found.width / seconds)))
     edges = start + (stop - start) * np.arange(n + 1) // n
     return [(found, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-def at_block_onset(session: list[Responses], reasons: dict[str, str]) -> BlockOnset | None:
-    blocks = [block for block in _session_blocks(session) if block[2] - block[1] >= 10]
-    if len(blocks) < MIN_ROWS:
-        reasons["onset"] = f"fewer than {MIN_ROWS} blocks"
-        return None
-    first = [_block_mean(found, a, a + (b - a) // 10) for found, a, b in blocks]
-    return block_onset(first, [_block_mean(*block) for block in blocks])
 
 
 def _block_mean(found: Responses, start: int, stop: int) -> np.ndarray:
@@ -182,6 +196,7 @@ def _block_mean(found: Responses, start: int, stop: int) -> np.ndarray:
 
 
 def sum_and_count(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Sum over what is there and how much that is."""
     if values.dtype.kind != "f":
         total = values.sum(axis=axis, dtype=np.float64)
         return total, np.full(total.shape, values.shape[axis])
@@ -189,10 +204,12 @@ def sum_and_count(values: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.nda
 
 
 def mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Mean over what is there, NaN where nothing is."""
     return divide(*sum_and_count(values, axis))
 
 
 def observations(values: np.ndarray) -> np.ndarray:
+    """([trial,] time, neuron) as (observation, neuron)."""
     return values.reshape(-1, values.shape[-1])
 
 

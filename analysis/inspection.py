@@ -16,7 +16,7 @@ from neuromodels.analysis.drift import (
     BlockOnset,
     Drift,
     Responses,
-    at_block_onset,
+    block_onset,
     mean,
     observations,
     over_blocks,
@@ -246,6 +246,12 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
     else:
         why = f"{offered[0]} holds one trial only" if offered else "no repeated test"
         reasons["ceilings"] = reasons["over_trials"] = why
+    blocks, onset = over_blocks(session, rate_of), block_onset(session)
+    reasons |= {
+        what: why
+        for what, why in (("over_blocks", blocks), ("onset", onset))
+        if isinstance(why, str)
+    }
     return StimulusInspection(
         name=name,
         description=str(view.tree[name].attrs.get("description", "")),
@@ -255,8 +261,8 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
         rate_from=" + ".join(chosen),
         silent=silent,
         ceilings=found_ceilings,
-        over_blocks=over_blocks(session, rate_of, reasons),
-        onset=at_block_onset(session, reasons),
+        over_blocks=blocks if isinstance(blocks, Drift) else None,
+        onset=onset if isinstance(onset, BlockOnset) else None,
         over_trials=over_trials,
         reasons=reasons,
     )

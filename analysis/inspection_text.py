@@ -92,7 +92,7 @@ def _neurons(stimulus: StimulusInspection, found: Inspection) -> list[str]:
         return [head, *_table(heads, rows, left={0, 6})]
     head += f"ceilings from {c.role} in {found.bin_width * 1e3:.4g} ms bins"
     after = [
-        "  reliability: Spearman-Brown of the halves; CC_max: highest r with the mean response"
+        "  reliability: Spearman-Brown of the halves, in brackets its root; CC_max: ceiling of r"
     ]
     if c.ragged:
         after.append("  trials are ragged: halves are compared on the bins that both have")
@@ -107,7 +107,7 @@ def _remark(stimulus: StimulusInspection, i: int) -> str:
     c = stimulus.ceilings
     fails = c is not None and c.passes_gate is not None and not c.passes_gate[i]
     if stimulus.silent[i]:
-        return "silent: fitted, but fails the gate" if fails else "silent: fitted, but not scored"
+        return "silent: fitted, but fails the gate" if fails else f"silent in {stimulus.rate_from}"
     said = ["fails the gate: no signal above 2 errors"] if fails else []
     return ", ".join(said + (["halves differ"] if c is not None and c.halves_differ[i] else []))
 
@@ -166,6 +166,7 @@ def _rate(value: float) -> str:
 def _number(value: float, digits: int = 2, signed: bool = False) -> str:
     if not np.isfinite(value):
         return NONE
+    value = round(float(value), digits) + 0.0  # no "-0"
     return f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 

@@ -11,7 +11,7 @@ import xarray as xr
 from neuromodels.analysis import ceilings, halves
 from neuromodels.analysis.metrics import METRICS, explainable_fraction
 from neuromodels.fits.comparison import node_name
-from neuromodels.fits.fit import Fit
+from neuromodels.fits.fit import Fit, with_units
 from neuromodels.fits.predictions import Prediction
 from neuromodels.fits.scoring import (
     SCORES,
@@ -20,7 +20,7 @@ from neuromodels.fits.scoring import (
     Scored,
     evaluate,
     observe,
-    spread_over_blocks,
+    spread_over_stretches,
 )
 from neuromodels.fits.task import Task
 
@@ -205,11 +205,12 @@ class Assembly:
                     population[at] = found.mean, found.ratio
                     reason[m, k], no_interval[m, k] = found.reason, found.no_interval
                     if not found.reason:
-                        spread[at] = spread_over_blocks(
+                        spread[at] = spread_over_stretches(
                             score,
                             self.observed[score.role],
                             self.predictions[label, seed][score.role],
                             self.task.mean_rate,
+                            self.task.data.bin_width,
                         )
         dims = ("model", "seed", "fold", "metric")
         found, facts = _ceilings(self.observed["test"], self.task)
@@ -218,7 +219,7 @@ class Assembly:
             {
                 **{name: ((*dims, "neuron"), v) for name, v in per_neuron.items()},
                 "population": ((*dims, "reduction", "part"), population),
-                "spread_over_blocks": ((*dims, "limit"), spread),
+                "spread": ((*dims, "limit"), spread),
                 "reason": (("model", "metric"), reason.astype(str)),
                 "no_interval": (("model", "metric"), no_interval.astype(str)),
                 "ceiling": (("ceiling_kind", "neuron"), np.array(list(found.values()))),
@@ -315,7 +316,7 @@ class Assembly:
         flat = {}
         for path, node in nodes.items():
             if not isinstance(node, xr.DataTree):
-                flat[path] = node
+                flat[path] = with_units(node)
                 continue
             for child in node.subtree:
                 part = child.path.strip("/")

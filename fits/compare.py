@@ -11,10 +11,11 @@ from typing import Any
 import xarray as xr
 
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.storage import write_tree
+from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.assembly import Assembly
 from neuromodels.fits.comparison import Comparison, node_name
 from neuromodels.fits.fit import RESULT, Fit, fit_request, versions
+from neuromodels.fits.networks import candidate_histories
 from neuromodels.fits.options import Request, make_request, make_requests
 from neuromodels.fits.progress import Progress, make_progress
 from neuromodels.fits.store import Store
@@ -183,6 +184,19 @@ def comparison_of(fitted: Fit) -> Comparison:
     return Comparison(tree)
 
 
+def _check(requests: list[Request], task: Task) -> None:
+    """Refuse, before the first fit, a model that this recording cannot have."""
+    for request in requests:
+        wanted, data = request.spec.resolve().history, task.data
+        try:
+            history = candidate_histories(wanted, task.partition, data.bin_width)[0]
+            request.spec.build(data, history=history)
+        except OptionError as error:
+            said = str(error).removeprefix(f"{request.spec.name}: ")
+            where = f"{task.recording.source}: {request.label}"
+            raise OptionError(said, where) from error
+
+
 def _call(task: Task, requests: list[Request], seeds: list[int]) -> dict[str, Any]:
     """Everything that determines the result."""
     return {
@@ -215,6 +229,7 @@ def _run(
     if resume and out is None:
         raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
     task = prepare(recording, bin_width=bin_width, stimulus=stimulus)
+    _check(requests, task)
     all_seeds = list(range(seed, seed + seeds))
     call = _call(task, requests, all_seeds)
     store = None
@@ -225,15 +240,22 @@ def _run(
             return done
         store.begin()
     fits: dict[tuple[str, int], Fit] = {}
-    with make_progress(progress) as telling:
-        for index, request in enumerate(requests):
-            for one in all_seeds:
-                fits[request.label, one] = _one_fit(
-                    request, task, store, index, one, all_seeds[0], telling, fits
-                )
+    try:
+        with make_progress(progress) as telling:
+            for index, request in enumerate(requests):
+                for one in all_seeds:
+                    fits[request.label, one] = _one_fit(
+                        request, task, store, index, one, all_seeds[0], telling, fits
+                    )
+    except OptionError:
+        # The same call would fail again: there is nothing to resume.
+        if store is not None and not resume:
+            store.clear()
+        raise
     tree = Assembly(task, fits).tree()
     tree.attrs = {
         RESULT: "comparison",
+        "schema_version": SCHEMA_VERSION,
         "call": call,
         "recording": task.description(),
         "notes": list(task.notes),
@@ -242,9 +264,7 @@ def _run(
     }
     tree = finish(Comparison(tree))
     if store is not None:
-        tree.attrs["key"] = store.key
-        write_tree(tree, store.out, overwrite=store.overwrite)
-        store.clear()
+        store.write(tree)
     return tree
 
 
@@ -320,4 +340,9 @@ def predict(
                 remedy=f"Choose one of: {', '.join(result.models)}.",
             )
         result = result.fit(model or result.models[0], seed)
+    if model not in (None, result.label) or seed not in (None, result.attrs["seed"]):
+        raise OptionError(
+            f"the file holds {result.label} with seed {result.attrs['seed']} alone.",
+            remedy="Leave out model and seed.",
+        )
     return result.predict(stimulus)

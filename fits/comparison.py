@@ -73,12 +73,12 @@ class Comparison:
         """
         seed = self.seeds[0] if seed is None else seed
         if model not in self.models or seed not in self.seeds:
+            known = f"Models: {', '.join(self.models)}; seeds: {', '.join(map(str, self.seeds))}."
             raise InputError(
-                f"has no fit of {model!r} with seed {seed}.",
-                where="comparison",
-                remedy=f"Models: {', '.join(self.models)}; seeds: {', '.join(map(str, self.seeds))}.",
+                f"has no fit of {model!r} with seed {seed}.", where="comparison", remedy=known
             )
-        return Fit(self.tree[f"fits/{node_name(model)}/{seed}/{fold}"])
+        # A copy, of the tree alone, is a root of its own and can be written as a file.
+        return Fit(self.tree[f"fits/{node_name(model)}/{seed}/{fold}"].copy())
 
     def plot(self) -> Figure:
         """Scores with ceilings, predictions against the PSTH with rasters, and filters."""

@@ -17,7 +17,7 @@ import xarray as xr
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.storage import write_tree
+from neuromodels.datasets.storage import SCHEMA_VERSION, write_tree
 from neuromodels.fits.options import Request
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.predictions import N_RUNS, Prediction, predict_blocks
@@ -113,9 +113,9 @@ def _fit_tree(
     diagnostics["mean_rate"] = ("neuron", task.mean_rate, {"units": "spikes per bin"})
     diagnostics["max_rate"] = ("neuron", task.max_rate, {"units": "spikes per bin"})
     nodes: dict[str, Any] = {
-        "parameters": model.parameters_dataset(),
-        "history": outcome.history,
-        "diagnostics": diagnostics,
+        "parameters": with_units(model.parameters_dataset(), _grid(task)),
+        "history": with_units(outcome.history),
+        "diagnostics": with_units(diagnostics),
     }
     for role, found in predictions.items():
         blocks = task.roles()[role]
@@ -125,6 +125,7 @@ def _fit_tree(
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = {
         RESULT: "fit",
+        "schema_version": SCHEMA_VERSION,
         "label": request.label,
         "model": request.spec.name,
         "config": model.config,
@@ -142,6 +143,36 @@ def _fit_tree(
         **times,
     }
     return tree
+
+
+def _grid(task: Task) -> dict[str, xr.Variable]:
+    """Where the pixels lie, as the recording says."""
+    train = task.recording.role("train", task.stimulus)
+    return {axis: train[axis].variable for axis in ("y", "x") if axis in train.coords}
+
+
+def with_units(dataset: xr.Dataset, grid: Mapping[str, xr.Variable] | None = None) -> xr.Dataset:
+    """Give every numbered axis its units.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        Not changed.
+    grid : mapping, optional
+        Coordinates to take for axes of that name.
+
+    Returns
+    -------
+    xarray.Dataset
+        Axes that only count have the units "1".
+    """
+    coords = {name: axis for name, axis in (grid or {}).items() if name in dataset.dims}
+    for name in dataset.dims:
+        axis = dataset[name].variable
+        if name not in coords and axis.dtype.kind in "iuf" and "units" not in axis.attrs:
+            units = "s" if name == "candidate_history" else "1"
+            coords[name] = (axis.dims, axis.values, {**axis.attrs, "units": units})
+    return dataset.assign_coords(coords)
 
 
 def predictions_dataset(
@@ -176,8 +207,9 @@ def predictions_dataset(
     units = {"units": "spikes per bin"}
     dataset = xr.Dataset({"rate": (("time", "neuron"), rate, units)}, coords=coords)
     if predictions[0].conditional is None:
-        return dataset
+        return with_units(dataset)
     dataset["rate"].attrs["mode"] = "free-running"
+    dataset["rate_free"] = dataset["rate"]
     capped = np.mean([prediction.capped for prediction in predictions], axis=0)
     dataset["capped_share"] = (
         "neuron",
@@ -187,7 +219,7 @@ def predictions_dataset(
     conditional = [prediction.conditional for prediction in predictions]
     if conditional[0].ndim == 2:
         dataset["rate_conditional"] = (("time", "neuron"), np.concatenate(conditional), units)
-        return dataset
+        return with_units(dataset)
     trials = max(blocks, key=lambda block: block.n_trials).trials
     full = []
     for part in conditional:
@@ -199,7 +231,7 @@ def predictions_dataset(
         np.concatenate(full, axis=1),
         units,
     )
-    return dataset.assign_coords(trial=np.asarray(trials))
+    return with_units(dataset.assign_coords(trial=np.asarray(trials)))
 
 
 class Fit:
@@ -280,9 +312,10 @@ class Fit:
             Frames of another shape, or a movie shorter than the lead-in.
         """
         seed = self.attrs["seed"] if seed is None else seed
+        source = f"{stimulus.source}: /" if isinstance(stimulus, Recording) else ""
         nodes = {}
         for name, blocks in _blocks_of(stimulus, self.model).items():
-            self._check(name, blocks)
+            self._check(f"{source}{name}" if source else "stimulus", blocks)
             cap = self.diagnostics["max_rate"].values
             found = predict_blocks(self.model, blocks, max_rate=cap, seed=seed)
             if all(block.trials is None and block.label == _MOVIE for block in blocks):
@@ -345,10 +378,14 @@ def _blocks_of(stimulus: Recording | np.ndarray, model: EncodingModel) -> dict[s
                     found[f"{name}/{role}"] = blocks
         if not found:
             raise InputError(
-                "holds no stimulus.", where=stimulus.source, remedy="Add the frames that were shown."
+                "holds no stimulus.",
+                where=stimulus.source,
+                remedy="Add the frames that were shown.",
             )
         return found
     movie = np.asarray(stimulus)
+    if movie.dtype == bool:
+        movie = movie.astype(np.uint8)
     if movie.ndim == 3:
         movie = movie[:, None]
     if movie.ndim != 4 or not np.issubdtype(movie.dtype, np.number):

@@ -128,7 +128,7 @@ def make_requests(
     models : list
         Names or specifications.
     options : dict, optional
-        Options by model name, or under "" for every model that knows them.
+        Options by model name.
 
     Raises
     ------
@@ -142,12 +142,18 @@ def make_requests(
     asked = {getattr(spec, "name", str(spec)) for spec in specs}
     for name in options:
         if name not in asked:
-            raise OptionError(f"options for {name!r}, which is not among the models.", remedy=(
-                f"Models: {', '.join(sorted(asked))}."
-            ))
+            raise OptionError(
+                f"options for {name!r}, which is not among the models.",
+                remedy=(f"Models: {', '.join(sorted(asked))}."),
+            )
+        if not isinstance(options[name], dict):
+            raise OptionError(
+                f"options for {name!r} are {options[name]!r}.",
+                remedy=f"Give a table, for example [{name}] and a line with history = 0.8.",
+            )
     requests, seen = [], dict.fromkeys(asked, 0)
     for spec in specs:
-        request = make_request(spec, options.get(spec.name))
+        request = make_request(spec, options.get(getattr(spec, "name", "")))
         seen[spec.name] += 1
         if seen[spec.name] > 1:
             request = replace(request, label=f"{spec.name} ({seen[spec.name]})")

@@ -138,9 +138,7 @@ def predict_blocks(
     found = []
     for block in blocks:
         if block.n_bins > model.lead_in:
-            found.append(
-                predict_block(model, block, max_rate=max_rate, n_runs=n_runs, seed=seed)
-            )
+            found.append(predict_block(model, block, max_rate=max_rate, n_runs=n_runs, seed=seed))
             continue
         shape = block.response.shape
         nothing = np.full((block.n_bins, shape[-1]), np.nan, dtype=np.float32)

@@ -15,6 +15,8 @@ from neuromodels.fits.predictions import Prediction
 
 #: Stretch that is left out at a time for a standard error, s.
 PIECE_SECONDS = 3.0
+#: Stretch of a test movie whose score is shown as spread where there is no interval, s.
+STRETCH_SECONDS = 1.0
 
 
 class Score(NamedTuple):
@@ -277,17 +279,25 @@ def labels_of(pieces: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return labels[np.unique(pieces, return_index=True)[1]]
 
 
-def spread_over_blocks(
-    score: Score, observed: Observed, predictions: list[Prediction], null_rate: np.ndarray
+def spread_over_stretches(
+    score: Score,
+    observed: Observed,
+    predictions: list[Prediction],
+    null_rate: np.ndarray,
+    bin_width: float,
 ) -> tuple[float, float]:
-    """Smallest and largest value, mean over cells, that a single block gives by itself."""
+    """Smallest and largest mean over cells that a part of the data gives by itself.
+
+    The parts are blocks of the held-out data, and stretches of about a second of a test movie.
+    """
     rates = joined(predictions, observed, score.conditional)
     if rates is None:
         return np.nan, np.nan
     use, metric = observed.scored, METRICS[score.metric]
-    sums = metric.sums(
-        rates[..., use, :], observed.response[:, use], observed.label[use], null_rate
-    )
+    parts = observed.label[use]
+    if observed.repeated:
+        parts = sub_blocks(parts, bin_width, STRETCH_SECONDS)
+    sums = metric.sums(rates[..., use, :], observed.response[:, use], parts, null_rate)
     values = metric.evaluate(sums.arrays, "mean")
     finite = values[np.isfinite(values)]
     return (float(finite.min()), float(finite.max())) if finite.size else (np.nan, np.nan)

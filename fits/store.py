@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,14 +55,20 @@ class Store:
             raise InputError(
                 "holds an unfinished run.",
                 where=str(self.folder),
-                remedy="Pass resume (--resume) to go on, or overwrite (--overwrite) to start again.",
+                remedy="Pass resume (--resume) to go on or overwrite (--overwrite) to start again.",
             )
         if not resume:
             check_output(self.out, overwrite)
+        if found is None and _is_foreign(self.folder):
+            raise InputError(
+                "is in the way: the state of the run would be kept there.",
+                where=str(self.folder),
+                remedy="Move it, or choose another output.",
+            )
         if self.folder.exists() and (not resume or found is None):
             shutil.rmtree(self.folder)
-        self.resumed = resume and found is not None
-        self.overwrite = overwrite or self.resumed
+        # What an interrupted run was allowed to replace, its resumption is.
+        self._overwrite = overwrite or (resume and found is not None)
 
     def result(self) -> xr.DataTree | None:
         """The result, if an earlier run was interrupted after writing it."""
@@ -72,8 +79,9 @@ class Store:
 
     def begin(self) -> None:
         """Make the folder; from here on an interruption can be resumed."""
+        check_output(self.out, self._overwrite)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"cannot be made ({error.strerror}).",
@@ -102,6 +110,22 @@ class Store:
         write_tree(fit.tree, self._fit_file(index, seed), overwrite=True)
         shutil.rmtree(self.folder_of(index, seed), ignore_errors=True)
 
+    def write(self, tree: xr.DataTree) -> None:
+        """Put the result in its place in one step, then remove the folder."""
+        tree.attrs["key"] = self.key
+        # Written inside the folder: what a kill leaves behind is never beside the result.
+        whole = write_tree(tree, self.folder / "result.h5", overwrite=True)
+        os.replace(whole, self.out)
+        self.clear()
+
     def clear(self) -> None:
         """Remove the folder: the result is written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Whether there is something that no run of ours, wherever it was killed, has left."""
+    if not folder.is_dir():
+        return folder.exists()
+    ours = ("call.h5", ".call.h5.", "model_", "result.h5", ".result.h5.")
+    return not all(item.name.startswith(ours) for item in folder.iterdir())

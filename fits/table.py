@@ -159,10 +159,17 @@ class _Table:
     def notes(self) -> list[str]:
         """What must be said beside the figures."""
         found = []
-        reasons = self.details["no_interval"].sel(metric="cc_norm").values
-        if self.facts["n_trials"] > 1 and str(reasons[0]):
-            metric = self.details["no_interval"].sel(metric="bits_per_spike_test").values
-            found.append(f"test movie: {metric[0] or reasons[0]}")
+        if self.facts["n_trials"] > 1:
+            why = str(self.details["no_interval"].sel(metric="bits_per_spike_test").values[0])
+            if why:
+                spread = self.details["spread"].sel(metric="pearson_r").mean(("seed", "fold"))
+                each = ", ".join(
+                    f"{model} {number(float(low))} to {number(float(high))}"
+                    for model, (low, high) in zip(
+                        self.comparison.models, spread.values, strict=True
+                    )
+                )
+                found.append(f"test movie: {why}; r of single seconds: {each}")
         gate = self.details["gate"].values
         if self.facts["n_trials"] > 1 and not gate.all():
             failed = [str(n) for n in self.details["neuron"].values[gate == 0]]
@@ -327,7 +334,9 @@ def comparison_html(comparison: Comparison) -> str:
     if table.facts["heldout_scored_s"]:
         rows = [row(["model", "sees", "bits/spike"], "th")]
         rows += [row(list(cells)) for cells in (*table.heldout(), *table.conditional())]
-        rows += [row([pair, "paired by cell and time", score]) for pair, score in table.differences()]
+        rows += [
+            row([pair, "paired by cell and time", score]) for pair, score in table.differences()
+        ]
         parts.append(f"<p>{html.escape(table.headline())}</p><table>{''.join(rows)}</table>")
     if table.facts["n_trials"] > 1:
         headings, body = table.on_test()

@@ -115,7 +115,7 @@ def prepare(
     """
     report = recording.validate()
     report.raise_errors()
-    view = recording.at(bin_width or default_bin_width(recording))
+    view = recording.at(default_bin_width(recording) if bin_width is None else bin_width)
     if stimulus is None and len(view.stimuli) == 1:
         stimulus = view.stimuli[0]
     train = view.role("train", stimulus)
@@ -150,5 +150,6 @@ def prepare(
         mean=mean,
         std=std,
     )
-    notes = tuple(str(note) for note in report.notes)
+    found = [f"{note.where.rpartition(': ')[2]}: {note.what}" for note in report.notes]
+    notes = tuple([*view.attrs.get("notes", []), *found])
     return Task(view, stimulus, split, data, counts.mean(axis=0), notes)

@@ -168,7 +168,8 @@ def _summary(comparison: Any, out: Any, figures: list[str]) -> dict[str, Any]:
         "neurons": details["neuron"].values.tolist(),
         "models": models,
         "ceilings": {
-            str(name): ceiling.sel(ceiling_kind=name).values.tolist() for name in ceiling["ceiling_kind"].values
+            str(name): ceiling.sel(ceiling_kind=name).values.tolist()
+            for name in ceiling["ceiling_kind"].values
         },
         "notes": list(comparison.attrs.get("notes", [])),
     }
@@ -212,6 +213,8 @@ def inspect_command(
         _print_json(found.to_dict())
     elif not quiet:
         click.echo(found.text())
+    elif found.errors:
+        recording.validate().raise_errors()
     if found.errors:
         sys.exit(BAD_INPUT)
 
@@ -248,7 +251,10 @@ def fit_command(
     """Fit one model to RECORDING and write it, with its scores, to one HDF5 file."""
     import neuromodels as nm
 
+    from neuromodels.fits.options import make_request
+
     options = _config(config) | _options(settings)
+    make_request(model, options)  # a wrong name is told before a large recording is opened
     opened = _open(recording, stimulus, test)
     fitted = nm.fit(
         opened,
@@ -387,7 +393,13 @@ def predict_command(
 
     check_output(out, overwrite)
     result = nm.load(fitted)
-    predicted = nm.predict(result, _stimulus(stimulus_file), model=model, seed=seed)
+    stimulus = _stimulus(stimulus_file)
+    try:
+        predicted = nm.predict(result, stimulus, model=model, seed=seed)
+    except nm.InputError as error:
+        if error.where != "stimulus":
+            raise
+        raise nm.InputError(error.what, where=stimulus_file, remedy=error.remedy) from error
     write_tree(predicted, out, overwrite=overwrite)
     roles = {node.path.strip("/"): dict(node.sizes) for node in predicted.leaves}
     if as_json:
@@ -504,7 +516,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interrupted(arguments: list[str]) -> None:
     text = "interrupted"
-    if "--out" in arguments and {"fit", "compare"} & set(arguments) or "demo" in arguments:
+    if {"fit", "compare", "demo"} & set(arguments):
         text += ": what is done is kept; repeat the same command with --resume to go on"
     click.echo(f"\n{text}", err=True)
     sys.exit(INTERRUPTED)

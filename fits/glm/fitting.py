@@ -23,6 +23,7 @@ from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
 from neuromodels.models import ModelSpec
+from neuromodels.options import OptionError
 
 #: Gradient at which the fits that compare windows stop.
 SEARCH_TOLERANCE = 1e-4
@@ -74,8 +75,20 @@ def make_design(
     design : Design
     counts : numpy.ndarray
         (bin, neuron).
+
+    Raises
+    ------
+    OptionError
+        No block is longer than `start` bins.
     """
     usable = [block for block in blocks if block.n_bins > start]
+    if not usable:
+        longest = max(block.n_bins for block in blocks) * model.input.bin_width
+        raise OptionError(
+            f"the model looks back {start * model.input.bin_width:g} s, as long as every block "
+            f"(at most {longest:g} s).",
+            remedy="Give shorter histories.",
+        )
     counts = np.concatenate([block.response[start:] for block in usable])
     n_neurons = len(model.input.neurons)
     n_basis, n_pixels = model.stimulus.window.n_basis, model.input.n_pixels
@@ -209,7 +222,7 @@ def fit_convex(
     search_store: Path | None,  # noqa: ARG001
     progress: Progress,
 ) -> Outcome:
-    """Fit an LN model or a GLM: penalties per neuron and the window are chosen on validation blocks.
+    """Fit an LN model or a GLM; validation blocks choose its window and penalties per neuron.
 
     Parameters
     ----------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from neuromodels.fits.glm.design import Design, Weights
-from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge
+from neuromodels.fits.glm.penalties import PenaltyTerm, QuadraticPenalty
 from neuromodels.fits.glm.selection import Selection
 from neuromodels.fits.glm.solver import GLMSolution, fit_poisson_glm
 
@@ -24,8 +25,8 @@ class LowRankFit(NamedTuple):
     spatial : numpy.ndarray
         (rank, pixel, neuron); orthonormal over rank, largest weight positive.
     solution : GLMSolution
-        Of the assembled filter. `iterations` counts alternations; `gradient_norm` is that of both
-        factors, in coordinates in which the penalty is a ridge of strength 1.
+        Of the assembled filter. `iterations` counts alternations; `gradient_norm` is the larger of
+        both problems, each the full filter's gradient along orthonormal axes of the held factor.
     """
 
     temporal: np.ndarray
@@ -53,7 +54,12 @@ class _Alternation:
     """The two convex problems of one neuron's filter."""
 
     def __init__(
-        self, design: Design, counts: np.ndarray, penalty: np.ndarray, n_basis: int, **solver
+        self,
+        design: Design,
+        counts: np.ndarray,
+        penalty: sparse.csr_array,
+        n_basis: int,
+        **solver,
     ):
         self.design, self.counts, self.penalty = design, counts[:, None], penalty
         self.n_basis, self.solver = n_basis, solver
@@ -62,31 +68,39 @@ class _Alternation:
         """Fit one factor while the other is held."""
         held = factors.spatial if temporal else factors.temporal
         free = factors.temporal if temporal else factors.spatial
-        # E with vec(filter) = E vec(free); vec runs over (basis, pixel) and (rank, entry).
+        # Orthonormal axes of the held factor: the gradient is then that of the full filter, seen
+        # along them, whatever the size of the factors.
+        axes, mixing = np.linalg.qr(held.T)
+        rank, n_pixels = len(held), factors.spatial.shape[1]
+        # Columns of the smaller problem run over (basis, rank) or (rank, pixel).
         if temporal:
-            embedding = np.einsum("bc,rp->bprc", np.eye(self.n_basis), held)
+            embedding = sparse.kron(sparse.eye_array(self.n_basis), axes, format="csr")
+            start = (mixing @ free).T.ravel()
         else:
-            embedding = np.einsum("rb,pq->bprq", held, np.eye(free.shape[1]))
-        embedding = embedding.reshape(-1, free.size)
-        quadratic = embedding.T @ (self.penalty @ embedding)
-        jitter = 1e-9 * max(np.trace(quadratic) / len(quadratic), 1e-12)
-        lower = np.linalg.cholesky(quadratic + jitter * np.eye(len(quadratic)))
-        # In the coordinates u = lowerᵀ free, the penalty of the whole filter is ½ ‖u‖².
-        to_free = np.linalg.inv(lower).T
-        mixing = embedding @ to_free
-        features = np.concatenate([shared @ mixing for _, shared, _ in self.design.chunks()])
+            embedding = sparse.kron(axes, sparse.eye_array(n_pixels), format="csr")
+            start = (mixing @ free).ravel()
+        features = np.concatenate(
+            [self._along(axes, chunk.shared, temporal) for chunk in self.design.chunks()]
+        )
+        penalty = PenaltyTerm("filter", (embedding.T @ self.penalty @ embedding).tocsr())
         solution = fit_poisson_glm(
             Design(features),
             self.counts,
-            penalty=QuadraticPenalty((ridge(features.shape[1]),), (1.0,)),
-            start=Weights(
-                np.array([factors.intercept]), (lower.T @ free.ravel())[:, None], np.empty((0, 1))
-            ),
+            penalty=QuadraticPenalty((penalty,), (1.0,)),
+            start=Weights(np.array([factors.intercept]), start[:, None], np.empty((0, 1))),
             **self.solver,
         )
-        fitted = (to_free @ solution.weights.shared[:, 0]).reshape(free.shape)
-        pair = (fitted, held) if temporal else (held, fitted)
+        fitted = solution.weights.shared[:, 0]
+        if temporal:
+            pair = fitted.reshape(self.n_basis, rank).T, axes.T
+        else:
+            pair = axes.T, fitted.reshape(rank, n_pixels)
         return _Factors(*_normalized(*pair), float(solution.weights.intercept[0])), solution
+
+    def _along(self, axes: np.ndarray, shared: np.ndarray, temporal: bool) -> np.ndarray:
+        """Regressors (bin, basis × pixel) seen along the axes of the held factor."""
+        by_basis = shared.reshape(len(shared), self.n_basis, -1)
+        return (by_basis @ axes if temporal else axes.T @ by_basis).reshape(len(shared), -1)
 
 
 def fit_low_rank(
@@ -151,16 +165,16 @@ def fit_low_rank(
             n_basis,
             **solver,
         )
-        for alternation in range(1, MAX_ALTERNATIONS + 1):
+        alternations, still = 0, False
+        while not still and alternations < MAX_ALTERNATIONS:
+            alternations += 1
             factors, over_space = problem.improve(factors, temporal=False)
             factors, over_time = problem.improve(factors, temporal=True)
-            still = over_space.iterations[0] == 0 and over_time.iterations[0] == 0
-            if still:
-                break
+            still = bool(over_space.iterations[0] == 0 and over_time.iterations[0] == 0)
         gradient = float(max(over_space.gradient_norm[0], over_time.gradient_norm[0]))
         message = "converged" if still else f"stopped at {MAX_ALTERNATIONS} alternations"
         rows.append(
-            (factors.intercept, float(over_time.value[0]), alternation, gradient, still, message)
+            (factors.intercept, float(over_time.value[0]), alternations, gradient, still, message)
         )
         temporal[..., neuron], spatial[..., neuron] = factors.temporal, factors.spatial
     intercept, value, iterations, gradient, converged, message = (

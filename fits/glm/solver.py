@@ -29,7 +29,7 @@ from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.likelihood import Nonlinearity, SparseCounts, nonlinearity_named
 from neuromodels.fits.glm.penalties import QuadraticPenalty
 
-MEMORY = 8
+MEMORY, MEMORY_KRON = 8, 24
 REFRESH_AFTER, REFRESH_WORTH = 20, 15
 ARMIJO, CURVATURE = 1e-4, 0.5
 TRIALS = 30
@@ -169,7 +169,8 @@ def _groups(n_neurons: int, design: Design, gram: Gram) -> list[range]:
     """Neurons that are fitted together: as many as fit in memory."""
     size = 1 + design.n_shared + design.n_own
     dense = len(gram.shared) + design.n_own
-    per_neuron = 8 * (6 * design.n_bins + 2 * dense**2 + (2 * MEMORY + 8) * size)
+    memory = MEMORY if gram.kron is None else MEMORY_KRON
+    per_neuron = 8 * (6 * design.n_bins + 2 * dense**2 + (2 * memory + 8) * size)
     step = max(1, int(WORKING_BYTES // per_neuron))
     return [range(first, min(first + step, n_neurons)) for first in range(0, n_neurons, step)]
 
@@ -201,7 +202,7 @@ class _Neuron:
     last_step: np.ndarray | None = None
     gradient_norm: float = np.inf
     norms: deque = field(default_factory=lambda: deque(maxlen=6))
-    pairs: deque = field(default_factory=lambda: deque(maxlen=MEMORY))
+    pairs: deque = field(default_factory=deque)
     iterations: int = 0
     refreshed_at: int = 0
     is_newton: bool = False
@@ -243,6 +244,7 @@ def _begin(problem: _Problem, index: int, counts: np.ndarray, row: np.ndarray | 
     if row is None or silent:
         row = null
     neuron = _Neuron(index, SparseCounts.of(counts), free, np.where(free, row, 0.0))
+    neuron.pairs = deque(maxlen=MEMORY if problem.gram.kron is None else MEMORY_KRON)
     if silent:
         eta = np.full(design.n_bins, row[0])
         total, residual = function.loss(eta, neuron.counts)
@@ -369,6 +371,7 @@ def _update_gradients(problem: _Problem, neurons: list[_Neuron]) -> None:
     """New gradients, what L-BFGS remembers of the change, and whether to stop or refresh."""
     if not neurons:
         return
+    dense = problem.gram.kron is None
     residual = np.array([neuron.residual for neuron in neurons])
     gradients = problem.design.gradient(residual, _indices(neurons))
     for neuron, gradient in zip(neurons, gradients, strict=True):
@@ -388,7 +391,7 @@ def _update_gradients(problem: _Problem, neurons: list[_Neuron]) -> None:
                 f"stopped at the limit of {problem.max_iterations} iterations: largest gradient "
                 f"{neuron.gradient_norm:.1e}"
             )
-        elif neuron.iterations - neuron.refreshed_at >= REFRESH_AFTER:
+        elif dense and neuron.iterations - neuron.refreshed_at >= REFRESH_AFTER:
             neuron.wants_refresh = _iterations_left(neuron, problem.tolerance) > REFRESH_WORTH
 
 
@@ -415,7 +418,7 @@ def _refresh(problem: _Problem, neurons: list[_Neuron]) -> None:
         neuron.wants_refresh = False
         neuron.refreshed_at = neuron.iterations
     if problem.gram.kron is not None:
-        # Too many columns for a Hessian: the constant-rate one stays, at the present mean weight.
+        # Too many columns for a Hessian: begin anew with the constant-rate one.
         for neuron in neurons:
             neuron.pairs.clear()
         return

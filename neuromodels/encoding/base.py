@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def bins_of(seconds: float, bin_width: float, what: str) -> int:
     OptionError
         The window is shorter than one bin or no number at all.
     """
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise OptionError(f"{what} = {seconds!r} must be a positive number of seconds.")
     n_bins = int(math.floor(seconds / bin_width + _ROUNDING))
     if n_bins < 1:
@@ -65,6 +66,31 @@ def bins_of(seconds: float, bin_width: float, what: str) -> int:
             remedy=f"Give at least {bin_width:g} s, or use finer bins.",
         )
     return n_bins
+
+
+def refuse_idle(options: Any, names: Iterable[str], *, active: bool, remedy: str) -> None:
+    """Refuse options that differ from their defaults although nothing would read them.
+
+    Parameters
+    ----------
+    options : dataclass
+        All options of a model.
+    names : iterable of str
+        Those that only matter together with another one.
+    active : bool
+        Whether they matter here.
+    remedy : str
+        Which other option makes them matter.
+
+    Raises
+    ------
+    OptionError
+        One of them was changed for nothing.
+    """
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name in names and not active and value != field.default:
+            raise OptionError(f"{field.name} = {value!r} has no effect here.", remedy=remedy)
 
 
 class EncodingModel(nn.Module):
@@ -171,13 +197,11 @@ class EncodingModel(nn.Module):
         dims = self.parameter_dims()
         variables: dict[str, Any] = {}
         for key, value in self.state_dict().items():
-            variables[key.replace(".", "_")] = (
-                dims[key],
-                value.detach().cpu().numpy(),
-                {"state_key": key},
-            )
+            # A copy: what was stored must not follow the model when it learns on.
+            values = value.detach().cpu().numpy().copy()
+            variables[key.replace(".", "_")] = (dims[key], values, {"state_key": key})
         for name, (names, values) in self.filters().items():
-            variables[name] = (names, values, {"derived": 1})
+            variables[name] = (names, np.array(values), {"derived": 1})
         sizes = {
             name: size
             for names, values, *_ in variables.values()

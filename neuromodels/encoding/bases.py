@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neuromodels.options import OptionError
+
 
 def log_raised_cosine(n_lags: int, n_basis: int, offset: float = 3.0) -> np.ndarray:
     """Smooth bumps that are narrow for the recent past and wide for the distant past.
@@ -28,8 +30,8 @@ def log_raised_cosine(n_lags: int, n_basis: int, offset: float = 3.0) -> np.ndar
 
     Raises
     ------
-    ValueError
-        `n_basis` outside 1..`n_lags`.
+    OptionError
+        `n_basis` outside 1..`n_lags`, or so many that some bumps lie between two lags.
 
     Notes
     -----
@@ -43,13 +45,20 @@ def log_raised_cosine(n_lags: int, n_basis: int, offset: float = 3.0) -> np.ndar
     (40, 8)
     """
     if not 1 <= n_basis <= n_lags:
-        raise ValueError(f"n_basis must lie between 1 and n_lags = {n_lags}, not {n_basis}.")
+        raise OptionError(f"n_basis must lie between 1 and n_lags = {n_lags}, not {n_basis}.")
     if n_basis == 1:
         return np.full((n_lags, 1), 1.0 / n_lags)
     phi = np.log(np.arange(n_lags) + offset)
     centres, spacing = np.linspace(phi[0], phi[-1], n_basis, retstep=True)
     phase = np.clip((phi[:, None] - centres) * np.pi / (2 * spacing), -np.pi, np.pi)
     basis = 0.5 * (1 + np.cos(phase))
+    if not basis.any(axis=0).all():
+        # A bump reaches 2δ to either side, and the widest gap is that between the first two lags.
+        most = math.ceil(4 * (phi[-1] - phi[0]) / (phi[1] - phi[0]))
+        raise OptionError(
+            f"{n_basis} bumps are too many for {n_lags} bins: some would see none of them.",
+            remedy=f"Give at most {most}, or a weight per bin where that is offered (0).",
+        )
     return basis / basis.sum(axis=0)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuromodels.encoding.base import Input, bins_of
+from neuromodels.encoding.base import Input, bins_of, refuse_idle
 from neuromodels.encoding.bases import lead_in_of, log_raised_cosine, project_past
 from neuromodels.encoding.ln import LN, LNOptions
 from neuromodels.encoding.nonlinearities import rate_of
@@ -45,6 +45,14 @@ class GLMOptions(LNOptions):
             )
         if self.own_basis < 1 or self.coupling_basis < 1:
             raise OptionError("own_basis and coupling_basis must be at least 1.")
+        if not self.own_history > 0 or not self.coupling_history > 0:
+            raise OptionError("own_history and coupling_history must be positive, in seconds.")
+        refuse_idle(
+            self,
+            ("coupling_history", "coupling_basis"),
+            active=self.coupling,
+            remedy="Use the glm-coupled model, or coupling = true.",
+        )
 
 
 class Simulation(NamedTuple):
@@ -66,7 +74,7 @@ class Simulation(NamedTuple):
 
 
 class GLM(LN):
-    """Point-process GLM: λ_i(t) = F(b_i + k_i·s + h_i∗y_i + Σ_{j≠i} l_ij∗y_j), history strictly past.
+    """Point-process GLM: λ_i(t) = F(b_i + k_i·s + h_i∗y_i + Σ_{j≠i} l_ij∗y_j), all strictly past.
 
     Parameters
     ----------
@@ -134,10 +142,17 @@ class GLM(LN):
         Returns
         -------
         torch.Tensor
-            (batch, time − lead_in, basis, neuron): aligned with the model's outputs.
+            (batch, time − lead_in, basis, neuron): aligned with the model's outputs. NaN where a
+            bin of the neuron's past is NaN (not recorded).
         """
         basis = getattr(self, f"{which}_basis")
-        features = project_past(spikes.to(basis.dtype), basis)
+        spikes = spikes.to(basis.dtype)
+        missing = spikes.isnan()
+        features = project_past(spikes.nan_to_num(), basis)
+        if missing.any():
+            # Products over a whole chunk would carry NaN to bins that do not look there.
+            seen = project_past(missing.to(basis.dtype), basis.new_ones(len(basis), 1))
+            features = features.masked_fill(seen > 0.5, torch.nan)
         return features[:, self.lead_in - lead_in_of(len(basis)) :]
 
     def forward(self, stimulus: Tensor, spikes: Tensor | None = None) -> Tensor:
@@ -153,17 +168,28 @@ class GLM(LN):
         Raises
         ------
         ValueError
-            No spikes were given, or of another length than the stimulus.
+            No spikes were given, or of another shape than stimulus and neurons ask for.
         """
         if spikes is None:
             raise ValueError(
                 "a GLM needs spikes=(batch, time, neuron); use simulate() for free-running rates."
             )
+        drive = self.stimulus_drive(stimulus)[:, self.lead_in - self.stimulus_lead_in :]
+        n_neurons = len(self.input.neurons)
+        if spikes.ndim != 3 or spikes.shape[2] != n_neurons:
+            raise ValueError(
+                f"spikes must have shape (batch, time, neuron) with {n_neurons} neurons, not "
+                f"{tuple(spikes.shape)}."
+            )
         if spikes.shape[1] != stimulus.shape[1]:
             raise ValueError(
                 f"stimulus has {stimulus.shape[1]} bins but spikes have {spikes.shape[1]}."
             )
-        drive = self.stimulus_drive(stimulus)[:, self.lead_in - self.stimulus_lead_in :]
+        if stimulus.shape[0] not in (1, spikes.shape[0]):
+            raise ValueError(
+                f"stimulus has a batch of {stimulus.shape[0]} but spikes have one of "
+                f"{spikes.shape[0]}: give equal ones, or one stimulus for all trials."
+            )
         drive = drive + (self.history_features(spikes, "own") * self.own).sum(2)
         if self.options.coupling:
             features = self.history_features(spikes, "coupling")

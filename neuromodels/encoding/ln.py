@@ -39,6 +39,8 @@ class LNOptions:
     nonlinearity: Literal["softplus", "exp"] = "softplus"
 
     def __post_init__(self):
+        if self.history != "auto" and not self.history > 0:
+            raise OptionError(f"history = {self.history!r} must be a positive number of seconds.")
         if self.rank < 0 or self.temporal_basis < 0 or self.delay < 0:
             raise OptionError("rank, temporal_basis and delay must not be negative.")
 

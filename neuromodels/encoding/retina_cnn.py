@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Literal
@@ -13,7 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuromodels.encoding.base import EncodingModel, Input, StimulusWindow, bins_of
+from neuromodels.encoding.base import (
+    EncodingModel,
+    Input,
+    StimulusWindow,
+    bins_of,
+    refuse_idle,
+)
 from neuromodels.encoding.layers import Convolution, Dropout, GaussianNoise, UnitNorm, cut_kernel
 from neuromodels.encoding.nonlinearities import SoftplusOutput
 from neuromodels.options import OptionError, nearest
@@ -35,7 +41,7 @@ class RetinaCNNOptions:
     channels, kernels : tuple of int
         Features and kernel size (pixels) of each convolution.
     stack : int
-        Build each kernel as a stack of linear kernels of this size; 0 for one kernel.
+        Build each kernel as a stack of linear kernels of this size (2 or more); 0 for one kernel.
     norm : {"none", "batch", "abs-batch"}
         Normalization per unit and position after each convolution.
     norm_output : bool
@@ -86,12 +92,37 @@ class RetinaCNNOptions:
                 f"channels {self.channels}, kernels {self.kernels} and noise {self.noise} must "
                 "have one value per convolution."
             )
-        if min(self.channels) < 1 or min(self.kernels) < 1 or self.delay < 0:
-            raise OptionError("channels and kernels must be at least 1, delay at least 0.")
+        if self.history != "auto" and not self.history > 0:
+            raise OptionError(f"history = {self.history!r} must be a positive number of seconds.")
+        if min(self.channels) < 1 or min(self.kernels) < 1:
+            raise OptionError("channels and kernels must be at least 1.")
+        if self.delay < 0 or self.temporal_basis < 0:
+            raise OptionError("delay and temporal_basis must not be negative.")
+        if self.stack < 0 or self.stack == 1:
+            raise OptionError(
+                f"stack = {self.stack}: kernels of this size cannot span a larger one.",
+                remedy="Give 2 or more, or 0 for one kernel.",
+            )
         if len(self.output_start) != 2 or min(self.output_start) <= 0:
             raise OptionError("output_start needs two positive numbers, α and β.")
         if not 0 <= self.dropout < 1 or min(self.noise) < 0:
             raise OptionError("dropout must lie in [0, 1) and noise must not be negative.")
+        if min(self.l2, self.readout_l2, self.readout_l1, self.activity_l1) < 0:
+            raise OptionError("penalties must not be negative.")
+        if not self.norm_eps > 0 or not 0 < self.norm_momentum <= 1:
+            raise OptionError("norm_eps must be positive and norm_momentum lie in (0, 1].")
+        refuse_idle(
+            self,
+            ("norm_eps", "norm_momentum"),
+            active=self.norm != "none" or self.norm_output,
+            remedy="Give norm or norm_output too, or leave it at its default.",
+        )
+        refuse_idle(
+            self,
+            ("output_start",),
+            active=self.output == "parametric-softplus",
+            remedy="Give output = 'parametric-softplus' too, or leave it at its default.",
+        )
 
 
 @cache
@@ -110,9 +141,7 @@ def preset(name: str) -> dict[str, Any]:
         There is no preset of that name.
     """
     if name not in presets():
-        raise OptionError(
-            f"there is no preset {name!r}.", "retina-cnn", nearest(name, presets())
-        )
+        raise OptionError(f"there is no preset {name!r}.", "retina-cnn", nearest(name, presets()))
     return presets()[name]
 
 
@@ -243,9 +272,7 @@ class RetinaCNN(EncodingModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.core = RetinaCore(data, options, self.generator)
-            self.readout = DenseReadout(
-                self.core.shape, len(data.neurons), options, self.generator
-            )
+            self.readout = DenseReadout(self.core.shape, len(data.neurons), options, self.generator)
 
     @property
     def stimulus_lead_in(self) -> int:
@@ -268,6 +295,7 @@ class RetinaCNN(EncodingModel):
             raise OptionError(f"noise = {mode!r} is not one of 'train', 'always', 'off'.")
         for layer in self.core.noises:
             layer.mode = mode
+        self.options = replace(self.options, noise_mode=mode)
 
     def drive(self, stimulus: Tensor) -> Tensor:
         """Drive before the output nonlinearity, (batch, time − lead_in, neuron)."""
@@ -310,11 +338,7 @@ class RetinaCNN(EncodingModel):
                 layer, step, name = int(rest[1]) + 1, int(rest[2]), rest[3]
                 out = f"layer{layer}_channel"
                 last = step == len(self.core.convolutions[layer - 1]) - 1
-                source = (
-                    f"layer{layer}_input"
-                    if step == 0
-                    else f"layer{layer}_stack_channel"
-                )
+                source = f"layer{layer}_input" if step == 0 else f"layer{layer}_stack_channel"
                 target = out if last else f"layer{layer}_stack_channel_out"
                 kernel = (f"layer{layer}_step{step}_y", f"layer{layer}_step{step}_x")
                 yield key, (target,) if name == "bias" else (target, source, *kernel)
