@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -42,7 +43,7 @@ TIME = "time before response (s)"
 #: Most panels of one kind in a figure.
 MOST_NEURONS, MOST_CHANNELS = 12, 32
 #: Contours at this share of the largest weight tell its sign where there is no colour.
-CONTOUR = 0.5
+CONTOUR = 0.4
 
 
 def plot_filters(
@@ -106,7 +107,7 @@ def plot_stimulus_filter(
         Time against space for a movie of bars; the map at the lag of the largest weight for a
         movie of images; a curve for a full field. Weights add to the drive per standard deviation
         of the stimulus; of several colour channels that of the largest weight is shown. Solid
-        contours enclose positive, dashed ones negative weights beyond half of the largest.
+        contours enclose positive, dashed ones negative weights beyond 0.4 of the largest.
     """
     neuron, weights = _of_neuron(tree, model, neuron, STIMULUS, seed)
     with talk_style():
@@ -261,7 +262,7 @@ def plot_first_layer(
         ax = own_axes(ax, 3.4, 3.0)
         _draw_weights(ax, tree, model, weights.isel(layer1_channel=channel), bar=False)
         limit = float(np.abs(weights.isel(layer1_channel=channel).values).max())
-        ax.set_title(_titled(f"feature {channel + 1}, ±{limit:.2g}", ax))
+        ax.set_title(_titled(f"{channel + 1}: ±{limit:.2g}", ax))
     return ax
 
 
@@ -338,12 +339,17 @@ def _grid(draws: list[list[partial]], small: bool) -> Figure:
             ax.set_axis_on()
             draw(ax=ax)
             # The figure names the model; a column names its neuron or feature once.
-            ax.set_title("" if part else ax.get_title(loc="left").split(", ", 1)[-1])
+            ax.set_title("" if part else _without_model(ax.get_title(loc="left")))
             if column:
                 ax.set_ylabel("")
             if small:
                 _spare_labels(ax, left=not column, bottom=index + n_columns >= len(draws))
     return figure
+
+
+def _without_model(title: str) -> str:
+    """What follows "MODEL: KIND, " in a title."""
+    return re.sub(r"^.*: (stimulus filter|spike history|couplings), ", "", title)
 
 
 def _spare_labels(ax: Axes, left: bool, bottom: bool) -> None:
@@ -440,16 +446,7 @@ def _image(
 
     limit = float(np.abs(image).max()) or 1.0
     shown = ax.imshow(image, cmap=DIVERGING, vmin=-limit, vmax=limit, extent=extent, aspect=aspect)
-    if min(image.shape) > 1:
-        ax.contour(
-            image,
-            levels=[-CONTOUR * limit, CONTOUR * limit],
-            colors="black",
-            linewidths=0.6,
-            linestyles=["dashed", "solid"],
-            extent=extent,
-            origin="upper",
-        )
+    _contours(ax, image, limit, extent, 0.6)
     for side in ax.spines.values():
         side.set_visible(True)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4))
@@ -459,6 +456,24 @@ def _image(
         scale.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"{limit:.2g}"])
         scale.ax.tick_params(labelsize=7.5, length=2)
         scale.outline.set_linewidth(0.5)
+
+
+def _contours(
+    ax: Axes, image: np.ndarray, limit: float, extent: tuple[float, ...] | None, width: float
+) -> None:
+    """Enclose strong weights: the sign then shows without colour."""
+    levels = [-CONTOUR * limit, CONTOUR * limit]
+    if min(image.shape) < 2 or np.nanmax(np.abs(image)) < levels[1]:
+        return
+    ax.contour(
+        image,
+        levels=levels,
+        colors="black",
+        linewidths=width,
+        linestyles=["dashed", "solid"],
+        extent=extent,
+        origin="upper" if extent else None,
+    )
 
 
 def _draw_profile(ax: Axes, tree: xr.DataTree, model: str, weights: xr.DataArray) -> None:
@@ -518,6 +533,7 @@ def _mosaic(ax: Axes, weights: xr.DataArray) -> None:
     image_of = weights.sizes["layer1_y" if "layer1_y" in weights.dims else "y"] > 1
     is_map = image_of and weights.sizes["x"] > 1
     ax.imshow(canvas, cmap=DIVERGING, vmin=-1, vmax=1, aspect="equal" if is_map else "auto")
+    _contours(ax, canvas, 1.0, None, 0.4)
     ax.set_xticks([])
     ax.set_yticks([])
     for side in ax.spines.values():

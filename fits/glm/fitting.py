@@ -54,7 +54,7 @@ def regressors(model: EncodingModel, block: Block, start: int) -> tuple[np.ndarr
         stimulus = model.stimulus.window(model.normalize(movie))[0].flatten(1)
         columns, own = [stimulus], None
         if model.uses_spikes:
-            spikes = torch.from_numpy(block.response[start - model.lead_in :].astype(np.float64))
+            spikes = torch.from_numpy(block.response[start - model.lead_in :].astype(np.float32))
             if model.options.coupling:
                 columns.append(model.history_features(spikes[None], "coupling")[0].flatten(1))
             own = model.history_features(spikes[None], "own")[0].transpose(1, 2)
@@ -181,7 +181,8 @@ def _window(
     score_from: int,
 ) -> _Window:
     # A low-rank filter starts from the full one, and shares its regressors and penalties.
-    model = spec.build(data, history=history, rank=0)
+    # Single precision is enough for regressors; the solver's arithmetic is double.
+    model = spec.build(data, history=history, rank=0).float()
     design, counts = make_design(model, partition.train, model.lead_in, options.memory_gb)
     check, check_counts = make_design(model, partition.validation, score_from, options.memory_gb)
     return _Window(history, model, design, counts, check, check_counts, compute_gram(design))
@@ -302,14 +303,17 @@ def fit_convex(
         _set_factors(model, low)
     else:
         set_weights(model, solution.weights)
-    n_converged = int(solution.converged.sum())
-    n_neurons = len(data.neurons)
-    worst = float(np.max(solution.gradient_norm))
+    spiking = best.counts.any(axis=0)
+    n_left = int((spiking & ~solution.converged).sum())
+    worst = float(np.max(solution.gradient_norm[spiking], initial=0.0))
     stopped = (
-        f"converged (gradient {worst:.0e})"
-        if n_converged == n_neurons
-        else f"{n_neurons - n_converged} of {n_neurons} neurons did not converge"
+        f"{n_left} of {spiking.sum()} neurons did not converge"
+        if n_left
+        else f"converged (gradient {worst:.0e})"
     )
+    if n_silent := int((~spiking).sum()):
+        # Its most likely rate is 0, which no finite weights give.
+        stopped += f", {n_silent} neuron{'s' * (n_silent > 1)} without spikes"
     progress.finish(f"{stopped}, window {best.history:g} s")
     search = {}
     if searching:
@@ -340,7 +344,7 @@ def fit_convex(
             "validation_bits_per_spike": score,
             "validation_from_bin": score_from,
             "stopped": stopped,
-            "converged": n_converged == n_neurons,
+            "converged": n_left == 0,
             "largest_gradient": worst,
         },
     )

@@ -6,10 +6,10 @@
 20 neurons, 100,000 bins, 0.1 spikes per bin: 40 AR(1) inputs (0.8), spike history −2 exp(−lag/2),
 couplings on 8 log-raised-cosine bases over 40 bins. p = 40 is the stimulus only, 100 and 200 add
 the first 60 and all 160 spike-history columns (so that 40 and 100 leave out true terms). Ridge
-1e-4. Tolerances do not mean the same (ours bounds the largest gradient entry, the peer's also asks
-that weights stand still), so the gradient that each reached is printed and both can be set. The
-peer runs in an interpreter of its own, its first fit (which compiles) and then repeated fits are
-timed; both get the same arrays and the same number of threads.
+1e-4. Tolerances do not mean the same (ours bounds the largest gradient entry, the peer has a
+criterion of its own), so the gradient that each reached is printed and both can be set. The peer
+runs in an interpreter of its own; its first fit, which compiles, is timed apart from the repeated
+ones. Each may use as many threads as it likes.
 """
 
 from __future__ import annotations

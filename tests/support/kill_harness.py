@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 
 import torch
+import torch._dynamo  # noqa: F401 - optimizers import it on first use, which takes seconds
 
 import neuromodels.fits.networks  # noqa: F401 - imported before the forks
 from neuromodels.fits import compare as compare_module
@@ -38,13 +39,13 @@ OPTIONS = {
 }
 
 
-def run(recording, folder: Path, *, resume: bool) -> None:
+def run(recording, models: list[str], seeds: int, folder: Path, *, resume: bool) -> None:
     """The call that is interrupted and resumed."""
     compare_module.compare(
         recording,
-        ["ln", "glm", "retina-cnn"],
-        seeds=2,
-        options=OPTIONS,
+        models,
+        seeds=seeds,
+        options={name: OPTIONS[name] for name in models},
         out=folder / "out.h5",
         resume=resume,
         progress=False,
@@ -89,37 +90,38 @@ def in_child(work) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def counted_run(folder: Path, recording, kill_at: int | None, after: bool, resume: bool) -> None:
-    counter = Counter(kill_at, after)
-    for owner, name in STEPS:
-        counter.wrap(owner, name)
-    counter.wrap(Trainer, "_one_epoch")
-    run(recording, folder, resume=resume)
-    (folder / "steps.txt").write_text(str(counter.count))
-
-
-def main(base: Path, n_points: int) -> None:
+def main(base: Path, n_points: int, models: list[str], seeds: int) -> None:
     """Print one JSON line: how many steps there are, and what happened at each kill point."""
     from small_recording import small_recording
 
     recording = small_recording(n_bins=160)
+
+    def counted(folder: Path, kill_at: int | None, after: bool, resume: bool) -> None:
+        counter = Counter(kill_at, after)
+        for owner, name in STEPS:
+            counter.wrap(owner, name)
+        counter.wrap(Trainer, "_one_epoch")
+        run(recording, models, seeds, folder, resume=resume)
+        (folder / "steps.txt").write_text(str(counter.count))
+
     whole = base / "whole"
     whole.mkdir()
-    assert in_child(lambda: counted_run(whole, recording, None, False, False)) == 0
+    assert in_child(lambda: counted(whole, None, False, False)) == 0
     n_steps = int((whole / "steps.txt").read_text())
-    stride = max(1, n_steps // n_points)
     outcomes = []
-    for kill_at in range(0, n_steps, stride):
+    for point in range(n_points):
+        kill_at = point * (n_steps - 1) // (n_points - 1)
         folder = base / f"kill_{kill_at}"
         folder.mkdir()
-        after = bool(kill_at // stride % 2)
-        killed = in_child(lambda f=folder, k=kill_at, a=after: counted_run(f, recording, k, a, False))
+        killed = in_child(lambda f=folder, k=kill_at, a=bool(point % 2): counted(f, k, a, False))
         # A second kill while the resumed run is at work, then to the end.
-        again = in_child(lambda f=folder: counted_run(f, recording, 7, False, True))
-        resumed = in_child(lambda f=folder: run(recording, f, resume=True))
+        again = in_child(lambda f=folder: counted(f, 7, False, True))
+        resumed = in_child(
+            lambda f=folder: run(recording, models, seeds, f, resume=True)
+        )
         outcomes.append({"at": kill_at, "killed": killed, "again": again, "resumed": resumed})
     print(json.dumps({"n_steps": n_steps, "outcomes": outcomes}))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4]))
