@@ -21,6 +21,9 @@ endif
 
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.installed
+# Packages that the benchmarks compare with have an environment of their own.
+PEERS_VENV ?= .venv-peers
+PEERS := $(PEERS_VENV)/.installed
 IS_SUPPORTED := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 .DEFAULT_GOAL := help
@@ -41,8 +44,8 @@ lint: $(STAMP)  ## Check for unused code and for format
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
-bench: $(STAMP)  ## Time the fits and the loading of recordings, and print the figures
-	@$(VENV)/bin/pytest tests/benchmarks -m "slow or not slow" -s $(ARGS)
+bench: $(STAMP) $(PEERS)  ## Time the fits beside a peer's, and print the figures
+	@$(VENV)/bin/python tests/benchmarks/bench_glm.py --peer-python $(PEERS_VENV)/bin/python $(ARGS)
 
 reproduce: $(STAMP)  ## Repeat the simulations and long fits behind the documented numbers (slow tests)
 	@$(VENV)/bin/pytest -m slow $(ARGS)
@@ -69,3 +72,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@$(PIP) install $(PIP_FLAGS) -c constraints.txt -e ".[test,lint]"
 	@touch $@
 	@echo "environment    $(VENV): done"
+
+$(PEERS): $(STAMP)
+	@echo "environment    $(PEERS_VENV): installing NeMoS to compare with (once)"
+	@$(if $(PYTHON),"$(PYTHON)",$(VENV)/bin/python) -m venv $(PEERS_VENV)
+	@$(PEERS_VENV)/bin/python -m pip install $(PIP_FLAGS) nemos
+	@touch $@

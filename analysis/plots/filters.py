@@ -356,6 +356,7 @@ def _spare_labels(ax: Axes, left: bool, bottom: bool) -> None:
     """Keep labels of panels that are alike at the left and at the bottom only."""
     ax.tick_params(labelleft=left, labelbottom=bottom)
     ax.xaxis.label.set_fontsize(8)
+    ax.set_title(ax.get_title(loc="left"), fontsize=8.5)
     if not bottom:
         ax.set_xlabel("")
 
@@ -411,7 +412,7 @@ def _draw_weights(
     weights = weights.transpose("stimulus_lag", "channel", "y", "x")
     peak = _peak(weights)
     colour = weights.isel(channel=peak["channel"])
-    note = f", channel {peak['channel']}" if weights.sizes["channel"] > 1 else ""
+    note = f", ch. {peak['channel']}" if weights.sizes["channel"] > 1 else ""
     wide = [name for name in ("y", "x") if weights.sizes[name] > 1]
     if not wide:
         _draw_profile(ax, tree, model, weights)

@@ -18,10 +18,10 @@ from neuromodels.fits.glm.lowrank import LowRankFit, fit_low_rank
 from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
 from neuromodels.fits.glm.selection import bits_per_spike, select_penalty
 from neuromodels.fits.glm.solver import fit_poisson_glm
-from neuromodels.fits.networks import candidate_histories, longest_lead_in
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
+from neuromodels.fits.windows import candidate_histories, longest_lead_in
 from neuromodels.models import ModelSpec
 from neuromodels.options import OptionError
 
