@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -22,6 +22,9 @@ from neuromodels.fits.store import Store
 from neuromodels.fits.task import Task, prepare
 from neuromodels.models import ModelSpec
 from neuromodels.options import OptionError
+
+if TYPE_CHECKING:
+    from neuromodels.encoding.base import EncodingModel
 
 #: What `compare` fits unless told otherwise.
 MODELS = ("ln", "glm", "retina-cnn")
@@ -155,6 +158,7 @@ def _single(comparison: Comparison) -> xr.DataTree:
     tree = fitted.tree.copy()
     tree["scores"] = comparison.tree["scores"]
     tree["observed"] = comparison.tree["observed"]
+    tree.attrs |= {name: comparison.attrs[name] for name in ("call", "notes")}
     return tree
 
 
@@ -180,7 +184,9 @@ def comparison_of(fitted: Fit) -> Comparison:
             path = f"{place}/{path}"
         nodes[path or place] = node.to_dataset()
     tree = xr.DataTree.from_dict(nodes)
-    tree.attrs = {RESULT: "comparison", "recording": fitted.attrs["recording"]}
+    tree.attrs = {RESULT: "comparison"} | {
+        name: fitted.attrs[name] for name in ("recording", "notes")
+    }
     return Comparison(tree)
 
 
@@ -190,11 +196,24 @@ def _check(requests: list[Request], task: Task) -> None:
         wanted, data = request.spec.resolve().history, task.data
         try:
             history = candidate_histories(wanted, task.partition, data.bin_width)[0]
-            request.spec.build(data, history=history)
+            model = request.spec.build(data, history=history)
+            _check_length(model, task)
         except OptionError as error:
             said = str(error).removeprefix(f"{request.spec.name}: ")
             where = f"{task.recording.source}: {request.label}"
             raise OptionError(said, where) from error
+
+
+def _check_length(model: EncodingModel, task: Task) -> None:
+    blocks = [*task.partition.train, *task.partition.validation]
+    shortest = min(block.n_bins for block in blocks)
+    if model.lead_in >= shortest:
+        width = task.data.bin_width
+        raise OptionError(
+            f"looks back {model.lead_in * width:g} s, but the shortest block lasts "
+            f"{shortest * width:g} s.",
+            remedy="Give shorter histories.",
+        )
 
 
 def _call(task: Task, requests: list[Request], seeds: list[int]) -> dict[str, Any]:

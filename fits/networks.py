@@ -125,7 +125,7 @@ def fit_network(
         Fitted model with its history and diagnostics.
     """
     wanted = spec.resolve()
-    histories = candidate_histories(wanted.history, partition, data.bin_width)
+    histories = candidate_histories(wanted.history, partition, data.bin_width, wanted.delay)
     score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
     searching = len(histories) > 1
     total = options.epochs + searching * len(histories) * options.search_epochs

@@ -115,10 +115,15 @@ def predict_block(
         Rates, NaN before the lead-in.
     """
     model.eval()
-    if not getattr(model, "uses_spikes", False):
-        return Prediction(stimulus_rates(model, block))
     # The stream depends on where the block lies, not on which blocks were asked for.
     stream = zlib.crc32(f"{seed}/{block.label}/{block.time[0]:.6f}".encode())
+    if not getattr(model, "uses_spikes", False):
+        if hasattr(model, "generator"):
+            # Only a model whose noise is always on draws from it here.
+            model.generator.manual_seed(stream)
+        return Prediction(stimulus_rates(model, block))
+    if max_rate is None:
+        raise ValueError("max_rate is needed to simulate a model with spike history.")
     movie = torch.from_numpy(block.movie())[None]
     rate = np.full((block.n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
     simulated = model.simulate(movie, n_runs, max_rate=torch.as_tensor(max_rate), seed=stream)

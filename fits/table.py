@@ -81,10 +81,15 @@ class _Table:
     def has_history(self, model: str) -> bool:
         return str(self.details["mode"].sel(model=model).values) == "free-running"
 
-    def pooling(self) -> str:
+    def pooling(self, metric: str) -> str:
+        scores = self.comparison.scores.sel(metric=metric)
+        n_scored = int(np.isfinite(scores).any("model").sum())
+        cells = cells_of(self.n_neurons)
+        if 0 < n_scored < self.n_neurons:
+            cells = f"{n_scored} of {cells}"
         if self.reduction == "mean":
-            return f"mean over {cells_of(self.n_neurons)}"
-        return f"ratio of sums over {cells_of(self.n_neurons)} (few spikes)"
+            return f"mean over {cells}"
+        return f"ratio of sums over {cells} (few spikes)"
 
     # -- parts ------------------------------------------------------------------------------------
     def heldout(self) -> list[tuple[str, str, str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from neuromodels.datasets.blocks import Block
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
 from neuromodels.fits.predictions import stimulus_rates
 from neuromodels.fits.progress import Progress
+from neuromodels.fits.sampling import Segment, read_batch, segments
 from neuromodels.options import OptionError
 
 
@@ -66,94 +66,25 @@ class TrainingOptions:
         for name in ("epochs", "batch_bins", "segment_bins", "patience", "search_epochs"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} = {getattr(self, name)} must be at least 1.")
+        if self.batch_bins < self.segment_bins:
+            raise OptionError(
+                f"batch_bins = {self.batch_bins} is less than segment_bins = {self.segment_bins}.",
+                remedy="A batch holds at least one segment: give both.",
+            )
+        if self.weight_decay and self.optimizer != "adamw":
+            raise OptionError(
+                f"weight_decay = {self.weight_decay:g} needs the optimizer 'adamw'.",
+                remedy="Set weight_decay = 0, or use the model's own penalties (l2, readout_l2).",
+            )
         if not self.learning_rate > 0 or not self.gradient_clip > 0 or self.weight_decay < 0:
             raise OptionError(
                 "learning_rate and gradient_clip must be positive, weight_decay not negative."
             )
 
 
-@dataclass(frozen=True)
-class Segment:
-    """A contiguous stretch of outputs inside one block.
-
-    Attributes
-    ----------
-    block : Block
-        Where it lies.
-    start, stop : int
-        First and one past the last output bin, counted from the block's start.
-    weight : numpy.ndarray
-        (bin,): 1 over the number of segments that cover the bin, so that an epoch counts every bin
-        once.
-    """
-
-    block: Block
-    start: int
-    stop: int
-    weight: np.ndarray
-
-
-def segments(blocks: list[Block], lead_in: int, length: int) -> list[Segment]:
-    """Tile the usable bins of every block with stretches of equal length.
-
-    Parameters
-    ----------
-    blocks : list of Block
-        No stretch crosses the edge of one.
-    lead_in : int
-        Bins at a block's start that have no full window.
-    length : int
-        Outputs per stretch; a block with fewer gives one shorter stretch.
-
-    Returns
-    -------
-    list of Segment
-        Every usable bin has total weight 1.
-    """
-    found = []
-    for block in blocks:
-        usable = block.n_bins - lead_in
-        if usable <= 0:
-            continue
-        size = min(length, usable)
-        starts = np.round(np.linspace(0, usable - size, math.ceil(usable / size))).astype(int)
-        covered = np.zeros(usable)
-        for start in starts:
-            covered[start : start + size] += 1
-        for start in starts:
-            weight = (1 / covered[start : start + size]).astype(np.float32)
-            found.append(Segment(block, lead_in + start, lead_in + start + size, weight))
-    return found
-
-
 def poisson_loss(rate: Tensor, count: Tensor) -> Tensor:
     """Negative Poisson log-likelihood per bin and neuron, without the count's constant."""
     return rate - count * torch.log(rate.clamp_min(1e-8))
-
-
-def read_batch(chosen: list[Segment], lead_in: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Stimulus, counts and weights of segments, stacked by length.
-
-    Yields
-    ------
-    stimulus : torch.Tensor
-        (segment, lead_in + bin, channel, y, x), as stored.
-    counts : torch.Tensor
-        (segment, bin, neuron).
-    weight : torch.Tensor
-        (segment, bin, 1).
-    """
-    by_length: dict[int, list[Segment]] = {}
-    for segment in chosen:
-        by_length.setdefault(segment.stop - segment.start, []).append(segment)
-    for group in by_length.values():
-        movies = [s.block.movie(s.start - lead_in, s.stop) for s in group]
-        counts = [s.block.response[s.start : s.stop] for s in group]
-        yield (
-            torch.from_numpy(np.stack(movies)),
-            torch.from_numpy(np.stack(counts).astype(np.float32)),
-            torch.from_numpy(np.stack([s.weight for s in group]))[..., None],
-        )
 
 
 def validation_score(

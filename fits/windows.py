@@ -16,7 +16,7 @@ LARGEST_SHARE = 0.5
 
 
 def candidate_histories(
-    history: float | str, partition: Partition, bin_width: float
+    history: float | str, partition: Partition, bin_width: float, delay: int = 1
 ) -> tuple[float, ...]:
     """Windows to try: the one that was given, or all that the blocks are long enough for.
 
@@ -28,6 +28,8 @@ def candidate_histories(
         Training and validation blocks.
     bin_width : float
         s.
+    delay : int
+        Bins between an output and the last bin seen.
 
     Raises
     ------
@@ -37,13 +39,13 @@ def candidate_histories(
     blocks = [*partition.train, *partition.validation]
     shortest = min(block.n_bins for block in blocks) * bin_width
     if history != "auto":
-        if history >= shortest:
+        if history + (delay - 1) * bin_width >= shortest:
             raise OptionError(
                 f"history = {history:g} s, but the shortest block lasts {shortest:g} s.",
                 remedy="Give a shorter history.",
             )
         return (float(history),)
-    fitting = tuple(h for h in HISTORIES if h <= LARGEST_SHARE * shortest and h >= bin_width)
+    fitting = tuple(h for h in HISTORIES if h + delay * bin_width <= LARGEST_SHARE * shortest and h >= bin_width)
     return fitting or (max(bin_width, LARGEST_SHARE * shortest),)
 
 

@@ -28,7 +28,11 @@ class Entry:
 REGISTRY = {
     "ln": Entry("ln", "LN", "LNOptions", "linear filter per neuron, then a nonlinearity"),
     "glm": Entry(
-        "glm", "GLM", "GLMOptions", "point-process GLM: stimulus filter and the neuron's own past"
+        "glm",
+        "GLM",
+        "GLMOptions",
+        "point-process GLM: stimulus filter and the neuron's own past",
+        fixed={"coupling": False},
     ),
     "glm-coupled": Entry(
         "glm",
@@ -70,7 +74,20 @@ class ModelSpec:
         return f"{self.kind}:{self.preset}" if self.preset else self.kind
 
     def given(self) -> dict[str, Any]:
-        """Architecture options of preset and caller together."""
+        """Architecture options of preset and caller together.
+
+        Raises
+        ------
+        OptionError
+            An option contradicts what the model's name says.
+        """
+        for name, value in REGISTRY[self.kind].fixed.items():
+            if self.options.get(name, value) != value:
+                raise OptionError(
+                    f"option {name} = {self.options[name]!r} makes it another model.",
+                    self.name,
+                    f"Choose the model by its name: {', '.join(REGISTRY)}.",
+                )
         published = _preset(self.preset)["model"] if self.preset else {}
         return {**REGISTRY[self.kind].fixed, **published, **self.options}
 

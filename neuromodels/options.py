@@ -6,6 +6,7 @@ import difflib
 import types
 import typing
 from dataclasses import MISSING, fields
+from math import isfinite
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -66,7 +67,7 @@ def _fits_type(value: Any, annotation: Any) -> bool:
         inner = typing.get_args(annotation)[0]
         return isinstance(value, tuple) and all(_fits_type(item, inner) for item in value)
     if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation is type(None):

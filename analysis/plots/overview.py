@@ -120,7 +120,9 @@ def _psth_panels(part: Any, tree: xr.DataTree, neurons: dict[str, str]) -> None:
     _model_legend(part, tree)
 
 
-def _model_legend(part: Any, tree: xr.DataTree, lines: bool = True) -> None:
+def _model_legend(
+    part: Any, tree: xr.DataTree, lines: bool = True, title: str | None = None
+) -> None:
     """Name the models once, by symbol, and line and recorded rate where these are drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -148,6 +150,9 @@ def _model_legend(part: Any, tree: xr.DataTree, lines: bool = True) -> None:
         ncols=columns,
         handlelength=2.6 if lines else 1.2,
         fontsize=10,
+        title=title,
+        title_fontsize=11.5,
+        alignment="left",
     )
 
 
@@ -192,13 +197,8 @@ def psth_figure(tree: xr.DataTree) -> Figure:
             plot_psth(tree, neurons[index], ax=ax, names=False)
             if index + n_columns < len(neurons):
                 ax.set_xlabel("")
-        _model_legend(figure, tree)
-        if len(neurons) < total:
-            figure.suptitle(
-                f"{len(neurons)} of {total} cells, evenly from best to worst predicted",
-                x=0.01,
-                ha="left",
-            )
+        some = f"{len(neurons)} of {total} cells, evenly from best to worst predicted"
+        _model_legend(figure, tree, title=some if len(neurons) < total else None)
     return figure
 
 

@@ -18,7 +18,14 @@ from neuromodels.analysis.plots.reading import (
     scores_of,
     shown_name,
 )
-from neuromodels.analysis.plots.style import OBSERVED, SPIKE, looks, own_axes, talk_style
+from neuromodels.analysis.plots.style import (
+    OBSERVED,
+    SPIKE,
+    columns_that_fit,
+    looks,
+    own_axes,
+    talk_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,21 +144,25 @@ def plot_psth(
         _rate_axis(ax, responses, bins, top, RASTER_SHARE if rasters else 0.0)
         if rasters:
             _raster_above(ax, responses, counts, bins)
-        ax.set_title(_title(tree, neuron, repeated))
-        legend = ax.legend(
-            handles=handles,
-            loc="lower right",
-            bbox_to_anchor=(1, 1.0),
-            ncols=len(handles),
-            handlelength=1.7,
-            columnspacing=1.0,
-        )
-        if names:
-            # Names are long: below the title, above the raster.
-            ax.set_title(ax.get_title(loc="left"), loc="left", pad=22)
-            legend.set_loc("lower left")
-            legend.set_bbox_to_anchor((0, 1.0))
+        _describe(ax, _title(tree, neuron, repeated), handles, names)
     return ax
+
+
+def _describe(ax: Axes, title: str, handles: list[Any], names: bool) -> None:
+    """Title and legend above the axes: in one line, or with long names below the title."""
+    columns = max(1, len(handles))
+    if names:
+        columns = columns_that_fit(ax, [str(handle.get_label()) for handle in handles])
+    rows = -(-len(handles) // columns)
+    ax.set_title(title, pad=8 + 14 * rows if names else 5)
+    ax.legend(
+        handles=handles,
+        loc="lower left" if names else "lower right",
+        bbox_to_anchor=(0, 1.0) if names else (1, 1.0),
+        ncols=columns,
+        handlelength=1.7,
+        columnspacing=1.0,
+    )
 
 
 def _time_label(responses: Responses) -> str:
@@ -236,7 +247,7 @@ def _predictions(
             label = f"{shown_name(tree, model)}  {label}"
         peak = float(np.nanmax(rate, initial=0.0))
         if peak > limit:
-            label += f" (up to {peak:.0f} Hz)"
+            label += f" (up to {peak:.0f} Hz)" if names else f" ↑{peak:.0f} Hz"
         top = max(top, min(peak, limit))
         handles += ax.plot(centres, rate, color=look.color, ls=look.line, lw=1.5, label=label)
     return top
@@ -263,7 +274,7 @@ def _rate_axis(
 
 def _title(tree: xr.DataTree, neuron: str, repeated: bool) -> str:
     if not repeated:
-        return f"{neuron}, held out (bits per spike)" if _has(tree, neuron) else neuron
+        return f"{neuron} (bits per spike)" if _has(tree, neuron) else neuron
     ceiling = float(scores_of(tree)["ceiling"].sel(ceiling_kind="cc_max", neuron=neuron))
     return f"{neuron} (r at most {ceiling:.2f})" if np.isfinite(ceiling) else neuron
 

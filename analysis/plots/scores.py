@@ -15,7 +15,16 @@ from neuromodels.analysis.plots.reading import (
     scores_of,
     shown_name,
 )
-from neuromodels.analysis.plots.style import CEILING, FAINT, SPIKE, looks, own_axes, say, talk_style
+from neuromodels.analysis.plots.style import (
+    CEILING,
+    FAINT,
+    SPIKE,
+    columns_that_fit,
+    looks,
+    own_axes,
+    say,
+    talk_style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +74,7 @@ def plot_scores(
     -----
     With several seeds a symbol is the mean over seeds, and small points are the seeds. Bars are
     95 % intervals where the comparison has them, else one standard error to each side; where it
-    has neither there is no bar. Neurons without a score get a dash.
+    has neither there is no bar. Neurons without a score say so.
     """
     scores = scores_of(tree)
     metric = str(scores.attrs["headline_metric"]) if metric is None else metric
@@ -89,7 +98,7 @@ def plot_scores(
         elif metric not in ("pearson_r", "cc_norm") or ax.get_ylim()[0] < 0.5:
             ax.set_ylim(bottom=0)
         if handles:
-            columns = len(handles) if len(handles) <= 4 else -(-len(handles) // 2)
+            columns = columns_that_fit(ax, [handle.get_label() for handle in handles])
             ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.01), ncols=columns)
     return ax
 
@@ -210,7 +219,10 @@ def _ceiling(ax: Axes, row: xr.Dataset, metric: str) -> list[Any]:
     half = SPREAD / 2 + 0.12
     place = np.arange(n_neurons)
     if n_neurons > 1:
-        mean = values.mean() if row.attrs["headline_reduction"] == "mean" else np.nan
+        # Over the neurons that have both, as the mean of the scores is.
+        both = np.isfinite(values) & np.isfinite(row["score"].values).any(axis=(0, 1, 2))
+        wanted = row.attrs["headline_reduction"] == "mean" and both.any()
+        mean = values[both].mean() if wanted else np.nan
         place, values = np.append(place, _mean_position(n_neurons)), np.append(values, mean)
     ax.hlines(values, place - half, place + half, color=CEILING, lw=1.6, zorder=2, label=label)
     return [Line2D([], [], color=CEILING, lw=1.6, label=label)]
@@ -222,7 +234,9 @@ def _mark_missing(ax: Axes, row: xr.Dataset) -> None:
         ax.text(
             at,
             0.03,
-            "–",
+            "no score",
+            rotation=90,
+            fontsize=8,
             ha="center",
             va="bottom",
             color=SPIKE,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -160,6 +160,18 @@ def _as_png(figure: Figure) -> bytes:
     stream = BytesIO()
     figure.savefig(stream, format="png")
     return stream.getvalue()
+
+
+def columns_that_fit(ax: Axes, names: Sequence[str]) -> int:
+    """Columns of a legend of these names that is no wider than the axes, by a generous guess."""
+    width = ax.get_position().width * ax.figure.get_size_inches()[0]
+    for columns in range(len(names), 1, -1):
+        rows = -(-len(names) // columns)
+        longest = [max(map(len, names[i : i + rows])) for i in range(0, len(names), rows)]
+        # A letter at 9 pt takes 0.075 inch, the line and the gaps beside it half an inch.
+        if sum(0.075 * letters + 0.5 for letters in longest) < width:
+            return columns
+    return 1
 
 
 def say(ax: Axes, text: str) -> Axes:

@@ -253,7 +253,7 @@ def fit_convex(
     alternation, see `neuromodels.fits.glm.lowrank`.
     """
     wanted = spec.resolve()
-    histories = candidate_histories(wanted.history, partition, data.bin_width)
+    histories = candidate_histories(wanted.history, partition, data.bin_width, wanted.delay)
     score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
     probe = spec.build(data, history=histories[0])
     if probe.uses_spikes:

@@ -292,6 +292,15 @@ def test_ceilings_are_drawn_per_neuron_and_as_their_mean(tree, metric, kind):
     np.testing.assert_allclose(heights, [*wanted, wanted.mean()])
 
 
+def test_the_mean_ceiling_is_over_the_neurons_that_have_a_score():
+    tree = make_tree(silent=["u00"])
+    (lines,) = [
+        c for c in scores.plot_scores(tree, "pearson_r").collections if "CC" in c.get_label()
+    ]
+    ceiling = tree["scores"]["ceiling"].sel(ceiling_kind="cc_max").values
+    assert np.array(lines.get_segments())[-1, 0, 1] == pytest.approx(ceiling[1:].mean())
+
+
 def test_cc_norm_has_its_ceiling_at_one(tree):
     ax = scores.plot_scores(tree, "cc_norm")
     assert any(np.all(np.asarray(line.get_ydata()) == 1) for line in ax.get_lines())
@@ -319,11 +328,11 @@ def test_with_seeds_the_symbol_is_their_mean_and_points_are_the_seeds():
     np.testing.assert_allclose(np.array(dots), score.transpose("neuron", "seed").values.T)
 
 
-def test_a_neuron_without_a_score_gets_a_dash_and_no_symbol():
+def test_a_neuron_without_a_score_says_so_and_has_no_symbol():
     ax = scores.plot_scores(make_tree(silent=["u02"]), "bits_per_spike")
     (symbols,) = [c[0] for c in ax.containers if c.get_label() == "ln"]
     assert list(np.flatnonzero(np.isnan(symbols.get_ydata()))) == [2]
-    assert [(t.get_text(), t.get_position()[0]) for t in ax.texts] == [("–", 2)]
+    assert [(t.get_text(), t.get_position()[0]) for t in ax.texts] == [("no score", 2)]
 
 
 def test_a_score_that_no_model_has_gives_the_reason():
@@ -483,7 +492,7 @@ def test_an_image_filter_is_the_map_and_the_profile_of_the_largest_weight():
     lag, channel, y, x = np.unravel_index(np.abs(weights).argmax(), weights.shape)
     ax = filters.plot_stimulus_filter(tree, "ln", "u00")
     np.testing.assert_array_equal(ax.images[0].get_array(), weights[lag, channel])
-    assert f"ch. {channel}, −{(lag + 1) * WIDTH:.3g} s" in ax.get_title(loc="left")
+    assert ax.get_xlabel() == f"x (px), ch. {channel} at −{(lag + 1) * WIDTH:.3g} s"
     ax = filters.plot_temporal_profile(tree, "ln", "u00")
     curves = [line for line in ax.get_lines() if str(line.get_label()).startswith("channel")]
     assert len(curves) == 3
@@ -678,31 +687,37 @@ CASES = {
 FILTER_CASES = ("plain", "one neuron", "images", "colour", "full field", "unknown filters")
 
 
-def outside(figure):
-    """Texts that a figure would cut off."""
+def faults(figure):
+    """Texts that a figure would cut off, and pairs that lie on each other."""
     figure.set_dpi(60)
     figure.draw_without_rendering()
     renderer, (width, height) = figure.canvas.get_renderer(), figure.canvas.get_width_height()
-    found = []
+    found, boxes = [], []
+    ticks = {
+        text
+        for ax in figure.findobj(mpl.axes.Axes)
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        for text in (tick.label1, tick.label2)
+    }  # which of them are drawn is up to matplotlib
     for text in figure.findobj(mpl.text.Text):
-        if not text.get_visible() or not text.get_text() or text.axes is None:
+        if text in ticks or not text.get_visible() or not text.get_text().strip():
             continue
         box = text.get_window_extent(renderer)
-        # Tick labels beyond the limits of their axis exist, but are not drawn.
-        axes = text.axes.get_window_extent(renderer).expanded(1.02, 1.02)
-        is_tick = text in text.axes.get_xticklabels() + text.axes.get_yticklabels()
-        if is_tick and not (
-            axes.x0 <= (box.x0 + box.x1) / 2 <= axes.x1
-            or axes.y0 <= (box.y0 + box.y1) / 2 <= axes.y1
-        ):
-            continue
         if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
             found.append(text.get_text())
+        found += [
+            (text.get_text(), name)
+            for name, other in boxes
+            if min(box.x1, other.x1) - max(box.x0, other.x0) > 1
+            and min(box.y1, other.y1) - max(box.y0, other.y0) > 1
+        ]
+        boxes.append((text.get_text(), box))
     return found
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_figure_can_be_drawn_and_no_text_is_cut(case):
+def test_every_figure_can_be_drawn_and_no_text_is_cut_or_covered(case):
     tree = make_tree(**CASES[case])
     made = [overview.plot_overview(tree)]
     if case in FILTER_CASES:
@@ -710,8 +725,9 @@ def test_every_figure_can_be_drawn_and_no_text_is_cut(case):
     else:
         makers = (overview.scores_figure, overview.psth_figure, overview.differences_figure)
         made += [make(tree) for make in makers]
+    made += [responses.plot_psth(tree, "u00").figure, scores.plot_scores(tree).figure]
     for figure in made:
-        assert figure is None or outside(figure) == []
+        assert figure is None or faults(figure) == []
 
 
 def test_of_many_neurons_some_are_shown_from_best_to_worst_and_it_is_said():
@@ -724,7 +740,8 @@ def test_of_many_neurons_some_are_shown_from_best_to_worst_and_it_is_said():
     ranked = [str(n) for n in mean["neuron"].values[np.argsort(-mean.values)] if n != "u05"]
     assert len(shown) == 12 and "u05" not in shown
     assert (shown[0], shown[-1]) == (ranked[0], ranked[-1])
-    assert figure.get_suptitle() == "12 of 30 cells, evenly from best to worst predicted"
+    said = figure.legends[0].get_title().get_text()
+    assert said == "12 of 30 cells, evenly from best to worst predicted"
 
 
 def test_files_are_written_whole_and_nothing_else(tree, tmp_path):

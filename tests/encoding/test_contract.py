@@ -254,7 +254,7 @@ def test_the_state_is_stored_completely(name):
 # --- every option matters ------------------------------------------------------------------------
 
 _LN = {"history": 0.07, "temporal_basis": 4}
-_GLM = _LN | {"coupling": True, "own_history": 0.05, "own_basis": 3, "coupling_history": 0.04}
+_GLM = _LN | {"own_history": 0.05, "own_basis": 3, "coupling_history": 0.04}
 _GLM |= {"coupling_basis": 3}
 _CNN = {"history": 0.07, "temporal_basis": 4, "channels": (3, 4), "kernels": (3, 2)}
 _CNN |= {"norm": "batch", "norm_output": True, "output": "parametric-softplus"}
@@ -262,7 +262,7 @@ _CNN |= {"norm": "batch", "norm_output": True, "output": "parametric-softplus"}
 STIMULUS = {"history": 0.05, "temporal_basis": 3, "delay": 2, "nonlinearity": "exp"}
 OPTIONS = {
     "ln": (_LN, STIMULUS | {"rank": 1}),
-    "glm": (
+    "glm-coupled": (
         _GLM,
         STIMULUS
         | {
@@ -325,13 +325,12 @@ def behaviour(kind, options):
 )
 def test_every_option_changes_config_and_function_or_is_refused(kind, option):
     base, others = OPTIONS[kind]
-    if (kind, option) == ("glm", "rank"):
-        with pytest.raises(OptionError, match="low-rank"):
-            ModelSpec(kind, None, base | {"rank": 1}).resolve()
-        return
     changed = base | {option: others[option]}
-    if option == "coupling":
-        changed = {k: v for k, v in changed.items() if not k.startswith("coupling_")}
+    refused = {"rank": "low-rank", "coupling": "makes it another model"}
+    if kind == "glm-coupled" and option in refused:
+        with pytest.raises(OptionError, match=refused[option]):
+            ModelSpec(kind, None, changed).resolve()
+        return
     (config, one), (other_config, two) = behaviour(kind, base), behaviour(kind, changed)
     assert config["options"][option] != other_config["options"][option]
     assert any(

@@ -26,7 +26,13 @@ from neuromodels.fits.training import Trainer
 STEPS = ((os, "replace"), (os, "fsync"), (shutil, "rmtree"), (Path, "mkdir"))
 OPTIONS = {
     "ln": {"history": 0.1, "ridge": [1e-3], "smoothness": [0.0]},
-    "glm": {"history": 0.1, "ridge": [1e-3], "smoothness": [0.0], "own_history": 0.05, "own_basis": 3},
+    "glm": {
+        "history": 0.1,
+        "ridge": [1e-3],
+        "smoothness": [0.0],
+        "own_history": 0.05,
+        "own_basis": 3,
+    },
     "retina-cnn": {
         "temporal_basis": 4,
         "channels": [2, 3],
@@ -116,9 +122,7 @@ def main(base: Path, n_points: int, models: list[str], seeds: int) -> None:
         killed = in_child(lambda f=folder, k=kill_at, a=bool(point % 2): counted(f, k, a, False))
         # A second kill while the resumed run is at work, then to the end.
         again = in_child(lambda f=folder: counted(f, 7, False, True))
-        resumed = in_child(
-            lambda f=folder: run(recording, models, seeds, f, resume=True)
-        )
+        resumed = in_child(lambda f=folder: run(recording, models, seeds, f, resume=True))
         outcomes.append({"at": kill_at, "killed": killed, "again": again, "resumed": resumed})
     print(json.dumps({"n_steps": n_steps, "outcomes": outcomes}))
 

@@ -1,0 +1,92 @@
+"""Contiguous stretches of a recording, from which batches are made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromodels.datasets.blocks import Block
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A contiguous stretch of outputs inside one block.
+
+    Attributes
+    ----------
+    block : Block
+        Where it lies.
+    start, stop : int
+        First and one past the last output bin, counted from the block's start.
+    weight : numpy.ndarray
+        (bin,): 1 over the number of segments that cover the bin, so that an epoch counts every bin
+        once.
+    """
+
+    block: Block
+    start: int
+    stop: int
+    weight: np.ndarray
+
+
+def segments(blocks: list[Block], lead_in: int, length: int) -> list[Segment]:
+    """Tile the usable bins of every block with stretches of equal length.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        No stretch crosses the edge of one.
+    lead_in : int
+        Bins at a block's start that have no full window.
+    length : int
+        Outputs per stretch; a block with fewer gives one shorter stretch.
+
+    Returns
+    -------
+    list of Segment
+        Every usable bin has total weight 1.
+    """
+    found = []
+    for block in blocks:
+        usable = block.n_bins - lead_in
+        if usable <= 0:
+            continue
+        size = min(length, usable)
+        starts = np.round(np.linspace(0, usable - size, math.ceil(usable / size))).astype(int)
+        covered = np.zeros(usable)
+        for start in starts:
+            covered[start : start + size] += 1
+        for start in starts:
+            weight = (1 / covered[start : start + size]).astype(np.float32)
+            found.append(Segment(block, lead_in + start, lead_in + start + size, weight))
+    return found
+
+
+def read_batch(chosen: list[Segment], lead_in: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Stimulus, counts and weights of segments, stacked by length.
+
+    Yields
+    ------
+    stimulus : torch.Tensor
+        (segment, lead_in + bin, channel, y, x), as stored.
+    counts : torch.Tensor
+        (segment, bin, neuron).
+    weight : torch.Tensor
+        (segment, bin, 1).
+    """
+    by_length: dict[int, list[Segment]] = {}
+    for segment in chosen:
+        by_length.setdefault(segment.stop - segment.start, []).append(segment)
+    for group in by_length.values():
+        movies = [s.block.movie(s.start - lead_in, s.stop) for s in group]
+        counts = [s.block.response[s.start : s.stop] for s in group]
+        yield (
+            torch.from_numpy(np.stack(movies)),
+            torch.from_numpy(np.stack(counts).astype(np.float32)),
+            torch.from_numpy(np.stack([s.weight for s in group]))[..., None],
+        )
