@@ -15,11 +15,11 @@ from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.assembly import Assembly
 from neuromodels.fits.comparison import Comparison, node_name
 from neuromodels.fits.fit import RESULT, Fit, fit_request, versions
-from neuromodels.fits.networks import candidate_histories
 from neuromodels.fits.options import Request, make_request, make_requests
 from neuromodels.fits.progress import Progress, make_progress
 from neuromodels.fits.store import Store
 from neuromodels.fits.task import Task, prepare
+from neuromodels.fits.windows import candidate_histories
 from neuromodels.models import ModelSpec
 from neuromodels.options import OptionError
 
@@ -193,10 +193,10 @@ def comparison_of(fitted: Fit) -> Comparison:
 def _check(requests: list[Request], task: Task) -> None:
     """Refuse, before the first fit, a model that this recording cannot have."""
     for request in requests:
-        wanted, data = request.spec.resolve().history, task.data
+        wanted, width = request.spec.resolve(), task.data.bin_width
         try:
-            history = candidate_histories(wanted, task.partition, data.bin_width)[0]
-            model = request.spec.build(data, history=history)
+            found = candidate_histories(wanted.history, task.partition, width, wanted.delay)
+            model = request.spec.build(task.data, history=found[0])
             _check_length(model, task)
         except OptionError as error:
             said = str(error).removeprefix(f"{request.spec.name}: ")

@@ -255,12 +255,15 @@ class _Table:
     def headline(self) -> str:
         heldout = self.facts["heldout_scored_s"]
         width = self.facts["bin_width_s"] * 1e3
-        return f"held out: {heldout:.3g} s scored, {width:.3g} ms bins, {self.pooling()}"
+        return (
+            f"held out: {heldout:.3g} s scored, {width:.3g} ms bins, "
+            f"{self.pooling('bits_per_spike')}"
+        )
 
     def test_headline(self) -> str:
         return (
             f"test movie: {self.facts['test_scored_s']:.3g} s x {self.facts['n_trials']} repeats, "
-            f"{self.pooling()}"
+            f"{self.pooling('pearson_r')}"
         )
 
 

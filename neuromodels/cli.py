@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -93,7 +94,7 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
-    if isinstance(value, float) and not (value - value == 0):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
@@ -250,7 +251,6 @@ def fit_command(
 ) -> None:
     """Fit one model to RECORDING and write it, with its scores, to one HDF5 file."""
     import neuromodels as nm
-
     from neuromodels.fits.options import make_request
 
     options = _config(config) | _options(settings)
@@ -456,8 +456,9 @@ def demo_command(
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     if not quiet and not as_json:
         click.echo(
-            "recording      6 retinal ganglion cells, 31-pixel bar movie: 30 min and 54 repeats of "
-            "6.7 s\n               (Mahuas et al. 2020; defaults were developed on this recording)\n"
+            "recording      6 retinal ganglion cells, 31-pixel bar movie: 30 min and 54 repeats "
+            "of 6.7 s\n"
+            "               (Mahuas et al. 2020; defaults were developed on this recording)\n"
         )
     _compare(
         recording,
@@ -500,7 +501,7 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of a pipe has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:  # noqa: BLE001 - the last line of defence says what to report
+    except Exception as error:  # the last line of defence says what to report
         if debug:
             traceback.print_exc()
         if isinstance(error, _user_errors()):

@@ -39,7 +39,7 @@ def write(path, **changes):
     return nm.recording_from_arrays(**arrays() | changes).to_hdf5(path)
 
 
-# -- files that are no recording, or a broken one ---------------------------------------------------
+# -- files that are no recording, or a broken one --------------------------------------------------
 
 
 def truncated(path):
@@ -220,7 +220,7 @@ def test_nothing_else_reaches_the_terminal_in_a_process_of_its_own(tmp_path):
     assert list(listing(tmp_path)) == ["cell.h5"]
 
 
-# -- Python -----------------------------------------------------------------------------------------
+# -- Python ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_arrays_whose_lengths_disagree_are_refused_when_the_recording_is_made(ch
     assert where in str(error.value) and "\n  " in str(error.value)
 
 
-# -- options that the recording cannot have ---------------------------------------------------------
+# -- options that the recording cannot have --------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_arrays_whose_lengths_disagree_are_refused_when_the_recording_is_made(ch
         ("glm", {"history": 0.1, "own_history": 2.0}, "looks back 2 s"),
         ("retina-cnn", {"history": 2.0}, "history = 2 s, but the shortest block lasts 1 s"),
         ("ln", {"history": 0.001}, "shorter than one bin"),
-        ("ln", {"history": 0.05, "delay": 200}, "looks back"),
+        ("ln", {"history": 0.05, "delay": 200}, "the shortest block lasts 1 s"),
         ("ln", {"history": 0.1, "rank": 40}, "rank = 40"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_bin_width_that_cannot_be_is_refused(run, tmp_path, width):
     assert listing(tmp_path) == before
 
 
-# -- outputs ----------------------------------------------------------------------------------------
+# -- outputs ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["fit", "compare", "predict"])
@@ -352,7 +352,7 @@ def test_a_file_that_holds_no_fit_cannot_predict(run, tmp_path, make, what):
     assert listing(tmp_path) == before
 
 
-# -- notes are no errors ----------------------------------------------------------------------------
+# -- notes are no errors ---------------------------------------------------------------------------
 
 
 def test_a_silent_neuron_is_a_note(run, tmp_path):

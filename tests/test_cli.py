@@ -58,7 +58,7 @@ def compared(folder, recording):
     return path
 
 
-# -- help -------------------------------------------------------------------------------------------
+# -- help ------------------------------------------------------------------------------------------
 
 
 def test_help_lists_every_command_in_a_line(run):
@@ -89,7 +89,7 @@ def test_an_unknown_command_or_option_is_bad_input(run):
         assert "Error: " in result.err and "Traceback" not in result.err
 
 
-# -- models, inspect --------------------------------------------------------------------------------
+# -- models, inspect -------------------------------------------------------------------------------
 
 
 def test_models_lists_each_model_and_preset_in_a_line(run):
@@ -118,7 +118,7 @@ def test_inspect_as_json_says_the_same_to_programs(run, recording):
     assert found["errors"] == []
 
 
-# -- fit --------------------------------------------------------------------------------------------
+# -- fit -------------------------------------------------------------------------------------------
 
 
 def test_fit_writes_one_file_and_prints_scores_that_are_in_it(run, recording, tmp_path):
@@ -173,7 +173,7 @@ def test_a_setting_that_cannot_be_is_bad_input(run, recording, tmp_path, setting
     assert not listing(tmp_path)
 
 
-# -- compare ----------------------------------------------------------------------------------------
+# -- compare ---------------------------------------------------------------------------------------
 
 
 def test_compare_with_two_seeds_prints_the_table_and_keeps_every_fit(
@@ -226,7 +226,7 @@ def test_quiet_prints_nothing_anywhere(run, recording, fitted, tmp_path, command
     assert run(command, *arguments, "--quiet") == (0, "", "")
 
 
-# -- predict ----------------------------------------------------------------------------------------
+# -- predict ---------------------------------------------------------------------------------------
 
 
 def test_predict_gives_the_rates_of_every_role_of_a_recording(run, recording, fitted, tmp_path):
@@ -280,7 +280,7 @@ def test_a_movie_that_cannot_be_predicted_is_named(run, fitted, tmp_path, movie,
     assert list(listing(tmp_path)) == ["movie.npy"]
 
 
-# -- what exists is kept ----------------------------------------------------------------------------
+# -- what exists is kept ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["fit", "compare", "predict"])
@@ -332,7 +332,7 @@ def test_a_folder_of_the_user_in_the_place_of_the_running_state_is_left_alone(
         assert listing(tmp_path) == before
 
 
-# -- exit codes -------------------------------------------------------------------------------------
+# -- exit codes ------------------------------------------------------------------------------------
 
 
 def test_our_own_fault_exits_1_and_says_how_to_report_it(run, monkeypatch, recording, tmp_path):
@@ -404,7 +404,7 @@ def test_the_installed_command_runs_by_itself(recording, tmp_path):
     assert json.loads(result.out)["neurons"] == ["0", "1", "2"]
 
 
-# -- figures ----------------------------------------------------------------------------------------
+# -- figures ---------------------------------------------------------------------------------------
 
 
 def test_figures_are_drawn_beside_the_result(run, recording, config, tmp_path):

@@ -164,7 +164,7 @@ def _as_png(figure: Figure) -> bytes:
 
 def columns_that_fit(ax: Axes, names: Sequence[str]) -> int:
     """Columns of a legend of these names that is no wider than the axes, by a generous guess."""
-    width = ax.get_position().width * ax.figure.get_size_inches()[0]
+    width = ax.bbox.width / ax.figure.dpi
     for columns in range(len(names), 1, -1):
         rows = -(-len(names) // columns)
         longest = [max(map(len, names[i : i + rows])) for i in range(0, len(names), rows)]

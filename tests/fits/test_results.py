@@ -45,14 +45,12 @@ def movie(recording):
 def datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
     found = {}
     file.visititems(
-        lambda name, item: (
-            found.__setitem__(name, item) if isinstance(item, h5py.Dataset) else None
-        )
+        lambda name, item: found.__setitem__(name, item) if isinstance(item, h5py.Dataset) else None
     )
     return found
 
 
-# -- the file as other programs see it --------------------------------------------------------------
+# -- the file as other programs see it -------------------------------------------------------------
 
 
 def test_every_axis_has_a_scale_with_labels_and_units_in_plain_h5py(path):
@@ -135,7 +133,7 @@ def test_every_variable_carries_a_checksum_and_a_changed_number_is_named(path, t
         verify(damaged)
 
 
-# -- models from the file alone ---------------------------------------------------------------------
+# -- models from the file alone --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("label", "lead_in"), list(zip(LABELS, LEAD_INS, strict=True)))
@@ -246,11 +244,11 @@ def test_what_is_no_result_is_not_loaded(tmp_path):
         nm.load(tmp_path / "nothing.h5")
 
 
-# -- scores, from the file alone --------------------------------------------------------------------
+# -- scores, from the file alone -------------------------------------------------------------------
 
 
 def from_file(path, label, role, rate="rate"):
-    """Counts (trial, bin, neuron), rates and mean training counts on the scored bins, as float64."""
+    """Counts (trial, bin, neuron), rates, and mean training counts, on the scored bins."""
     with h5py.File(path) as file:
         observed = file[f"observed/stimulus/{role}"]
         scored = observed["scored"][...] == 1
@@ -362,4 +360,3 @@ def test_conditional_scores_of_equal_inputs_are_subtracted(recording):
     each = comparison.scores.sel(metric=metric)
     expected = each.sel(model="glm (2)").values - each.sel(model="glm").values
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-

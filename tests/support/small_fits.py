@@ -17,7 +17,7 @@ NETWORK = {
     "batch_bins": 512,
     "segment_bins": 256,
 }
-#: The second ln is the low-rank one. Its windows are the shortest, those of glm-coupled the longest.
+#: The second ln is the low-rank one; its window is the shortest, that of glm-coupled the longest.
 LABELS = ("ln", "ln (2)", "glm", "glm-coupled", "retina-cnn")
 LEAD_INS = (10, 5, 10, 15, 10)
 
