@@ -110,6 +110,9 @@ def _fit_tree(
             **{k: v for k, v in outcome.diagnostics.items() if not isinstance(v, tuple)},
         },
     )
+    if "candidate_history" in diagnostics:
+        diagnostics["candidate_history"].attrs["units"] = "s"
+        diagnostics["search"].attrs["units"] = "bits per spike"
     diagnostics["mean_rate"] = ("neuron", task.mean_rate, {"units": "spikes per bin"})
     diagnostics["max_rate"] = ("neuron", task.max_rate, {"units": "spikes per bin"})
     nodes: dict[str, Any] = {

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+UNITS = {
+    "loss": {"units": "nat per bin and neuron"},
+    "validation": {"units": "bits per spike"},
+    "wall_time": {"units": "s"},
+    "cpu_time": {"units": "s"},
+}
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A fitted model and how the fit went.
@@ -42,6 +50,9 @@ def history_dataset(columns: dict[str, list[float]], dim: str) -> xr.Dataset:
 
     length = len(next(iter(columns.values())))
     return xr.Dataset(
-        {name: (dim, np.asarray(values, dtype=float)) for name, values in columns.items()},
+        {
+            name: (dim, np.asarray(values, dtype=float), UNITS.get(name, {}))
+            for name, values in columns.items()
+        },
         coords={dim: np.arange(1, length + 1)},
     )

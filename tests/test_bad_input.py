@@ -20,6 +20,13 @@ def run(capsys):
     return CommandLine(capsys)
 
 
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fitted") / "ln.h5"
+    nm.fit(nm.recording_from_arrays(**arrays()), "ln", out=path, **CONVEX)
+    return path
+
+
 def arrays() -> dict:
     """Arguments of `recording_from_arrays`: noise that answers noise, valid as it stands."""
     rng = np.random.default_rng(3)
@@ -170,15 +177,14 @@ def assert_one_message(err: str, path, what: str) -> None:
 
 
 @pytest.mark.parametrize(("make", "what", "_"), FILES, ids=IDS)
-@pytest.mark.parametrize("command", ["fit", "compare"])
-def test_a_bad_recording_is_refused_in_one_message(run, tmp_path, command, make, what, _):
+def test_a_bad_recording_is_refused_in_one_message(run, tmp_path, make, what, _):
     path = tmp_path / ("cell.nwb" if make.__name__.startswith("nwb") else "cell.h5")
     make(path)
     config = tmp_path / "options.toml"
     config.write_text(toml({"ln": CONVEX}))
     before = listing(tmp_path)
-    arguments = {"fit": LN, "compare": ["--models", "ln", "--config", config]}[command]
-    result = run(command, path, *arguments, "--out", tmp_path / "out.h5")
+    arguments = ("--models", "ln", "--config", config, "--out", tmp_path / "out.h5")
+    result = run("compare", path, *arguments)
     assert (result.code, result.out) == (2, "")
     assert_one_message(result.err, path, what)
     assert listing(tmp_path) == before
@@ -302,13 +308,10 @@ def test_a_bin_width_that_cannot_be_is_refused(run, tmp_path, width):
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_at_once(
-    run, tmp_path, monkeypatch, command, out, what
+    run, fitted, tmp_path, monkeypatch, command, out, what
 ):
     path = write(tmp_path / "cell.h5")
     (tmp_path / "results").mkdir()
-    fitted = tmp_path / "ln.h5"
-    if command == "predict":
-        nm.fit(nm.open_recording(path), "ln", out=fitted, **CONVEX)
     config = tmp_path / "options.toml"
     config.write_text(toml({"ln": CONVEX}))
     before = listing(tmp_path)

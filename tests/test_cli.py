@@ -407,10 +407,11 @@ def test_the_installed_command_runs_by_itself(recording, tmp_path):
 # -- figures ---------------------------------------------------------------------------------------
 
 
-def test_figures_are_drawn_beside_the_result(run, recording, config, tmp_path):
+def test_figures_are_drawn_beside_the_result(run, recording, tmp_path):
+    (tmp_path / "ln.toml").write_text(toml({"ln": CONVEX}))
     out, figures = tmp_path / "compared.h5", tmp_path / "figures"
     result = run(
-        "compare", recording, "--models", "ln,retina-cnn", "--config", config,
+        "compare", recording, "--models", "ln", "--config", tmp_path / "ln.toml",
         "--figures", figures, "--json", "--out", out,
     )  # fmt: skip
     assert (result.code, result.err) == (0, "")

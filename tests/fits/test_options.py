@@ -79,7 +79,7 @@ def test_an_option_of_another_model_is_unknown():
         ("ln", "ridge", 0.1, "list of float"),
         ("ln", "ridge", ["a"], "list of float"),
         ("glm", "own_history", None, "float"),
-        ("glm", "coupling", 1, "bool"),
+        ("retina-cnn", "norm_output", 1, "bool"),
         ("retina-cnn", "channels", [8, 16.5], "list of int"),
         ("retina-cnn", "optimizer", "sgd", "'adamw' or 'adam' or 'rmsprop'"),
         ("retina-cnn", "epochs", "12", "int"),
