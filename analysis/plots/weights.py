@@ -27,7 +27,8 @@ def _peak(weights: xr.DataArray) -> dict[str, int]:
 
 
 def _space_label(coord: xr.DataArray) -> str:
-    return f"{coord.name} ({coord.attrs.get('units', 'px')})"
+    units = coord.attrs.get("units", "pixel")
+    return f"{coord.name} ({'px' if units in ('pixel', '1') else units})"
 
 
 def _span(values: np.ndarray, width: float | None = None) -> tuple[float, float]:

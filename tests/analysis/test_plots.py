@@ -62,6 +62,8 @@ def parameters(kind, neurons, movie, rng, coupled=False):
         {"stimulus_filter": (dims, values)},
         coords={"stimulus_lag": lags, "neuron": neurons, **space},
     )
+    for name in ("y", "x"):
+        found[name].attrs["units"] = "pixel"
     history = (np.arange(N_HISTORY) + 1) * WIDTH
     if kind == "glm":
         found["history_filter"] = (
