@@ -15,6 +15,8 @@ from neuromodels.fits.predictions import Prediction
 
 #: Stretch that is left out at a time for a standard error, s.
 PIECE_SECONDS = 3.0
+#: With fewer pieces a standard error would be a guess: there is none.
+MIN_PIECES = 10
 #: Stretch of a test movie whose score is shown as spread where there is no interval, s.
 STRETCH_SECONDS = 1.0
 
@@ -248,7 +250,7 @@ def evaluate(
         if other_sums is not None:
             value = value - metric.evaluate(other_sums.total(), reduction)
         error = np.full(np.shape(value), np.nan)
-        if len(sums.blocks) > 1:
+        if len(sums.blocks) >= MIN_PIECES:
             error = jackknife_over_blocks(
                 metric, sums, other_sums, reduction=reduction, stretches=labels_of(pieces, labels)
             ).standard_error

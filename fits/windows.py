@@ -45,7 +45,8 @@ def candidate_histories(
                 remedy="Give a shorter history.",
             )
         return (float(history),)
-    fitting = tuple(h for h in HISTORIES if h + delay * bin_width <= LARGEST_SHARE * shortest and h >= bin_width)
+    largest = LARGEST_SHARE * shortest - delay * bin_width
+    fitting = tuple(h for h in HISTORIES if bin_width <= h <= largest)
     return fitting or (max(bin_width, LARGEST_SHARE * shortest),)
 
 
