@@ -38,7 +38,7 @@ demo: $(STAMP)  ## Fit LN, GLM and retina CNN to the bundled recording and compa
 	@$(VENV)/bin/neuromodels demo --out results/demo.h5 --figures results/demo --overwrite
 
 test: $(STAMP)  ## Run the tests, without the slow ones
-	@$(VENV)/bin/pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/pytest -n auto --dist loadfile $(ARGS)
 
 lint: $(STAMP)  ## Check for unused code and for format
 	@$(VENV)/bin/ruff check .

@@ -60,7 +60,9 @@ class Comparison:
 
     @property
     def differences(self) -> xr.Dataset:
-        """Paired differences of models with equal inputs."""
+        """Paired differences of models with equal inputs; empty for a single model."""
+        if "differences" not in self.tree.children:
+            return xr.Dataset()
         return self.tree["differences"].to_dataset()
 
     def fit(self, model: str, seed: int | None = None, fold: int = 0) -> Fit:

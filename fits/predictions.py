@@ -14,7 +14,7 @@ from neuromodels.datasets.blocks import Block
 #: Outputs computed at once; bounds memory, and nothing else depends on it.
 CHUNK = 4096
 #: Values that a chunk of stimulus may hold before the chunk is made shorter.
-CHUNK_VALUES = 20_000_000
+CHUNK_VALUES = 2_000_000
 N_RUNS = 200
 #: A simulated rate above so many times the largest training count per bin is capped.
 RUNAWAY_FACTOR = 10.0

@@ -353,3 +353,38 @@ def comparison_html(comparison: Comparison) -> str:
     parts += [f"<p>note: {html.escape(note)}</p>" for note in table.notes()]
     parts += [f"<p>{html.escape(sentence)}</p>" for sentence in table.conclusions()]
     return "<div>" + "".join(parts) + "</div>"
+
+
+def comparison_summary(comparison: Comparison) -> dict[str, Any]:
+    """The scores for programs."""
+    details = comparison.details
+    population = details["population"].mean(("seed", "fold"), skipna=False)
+    models = {}
+    for model in comparison.models:
+        rows = {}
+        for metric in details["metric"].values:
+            reason = str(details["reason"].sel(model=model, metric=metric).values)
+            cell = population.sel(model=model, metric=metric)
+            rows[str(metric)] = {
+                "mean_over_cells": dict(
+                    zip(
+                        ("value", "standard_error", "low", "high"),
+                        cell.sel(reduction="mean").values.tolist(),
+                        strict=True,
+                    )
+                ),
+                "ratio_of_sums": float(cell.sel(reduction="ratio", part="value")),
+                "per_neuron": comparison.scores.sel(model=model, metric=metric).values.tolist(),
+                "missing_because": reason or None,
+            }
+        models[model] = rows
+    ceiling = details["ceiling"]
+    return {
+        "neurons": details["neuron"].values.tolist(),
+        "models": models,
+        "ceilings": {
+            str(name): ceiling.sel(ceiling_kind=name).values.tolist()
+            for name in ceiling["ceiling_kind"].values
+        },
+        "notes": list(comparison.attrs.get("notes", [])),
+    }

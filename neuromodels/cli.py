@@ -139,43 +139,6 @@ def _figures(result: Any, folder: str | None) -> list[str]:
     return [str(path) for path in save_figures(result.tree, Path(folder))]
 
 
-def _summary(comparison: Any, out: Any, figures: list[str]) -> dict[str, Any]:
-    """The scores for programs."""
-    details = comparison.details
-    population = details["population"].mean(("seed", "fold"), skipna=False)
-    models = {}
-    for model in comparison.models:
-        rows = {}
-        for metric in details["metric"].values:
-            reason = str(details["reason"].sel(model=model, metric=metric).values)
-            cell = population.sel(model=model, metric=metric)
-            rows[str(metric)] = {
-                "mean_over_cells": dict(
-                    zip(
-                        ("value", "standard_error", "low", "high"),
-                        cell.sel(reduction="mean").values.tolist(),
-                        strict=True,
-                    )
-                ),
-                "ratio_of_sums": float(cell.sel(reduction="ratio", part="value")),
-                "per_neuron": comparison.scores.sel(model=model, metric=metric).values.tolist(),
-                "missing_because": reason or None,
-            }
-        models[model] = rows
-    ceiling = details["ceiling"]
-    return {
-        "out": None if out is None else str(out),
-        "figures": figures,
-        "neurons": details["neuron"].values.tolist(),
-        "models": models,
-        "ceilings": {
-            str(name): ceiling.sel(ceiling_kind=name).values.tolist()
-            for name in ceiling["ceiling_kind"].values
-        },
-        "notes": list(comparison.attrs.get("notes", [])),
-    }
-
-
 def _size(path: Any) -> str:
     return f"{path} ({Path(path).stat().st_size / 1e6:.1f} MB; open with xarray or h5py)"
 
@@ -252,6 +215,7 @@ def fit_command(
     """Fit one model to RECORDING and write it, with its scores, to one HDF5 file."""
     import neuromodels as nm
     from neuromodels.fits.options import make_request
+    from neuromodels.fits.table import comparison_summary
 
     options = _config(config) | _options(settings)
     make_request(model, options)  # a wrong name is told before a large recording is opened
@@ -269,7 +233,7 @@ def fit_command(
         **options,
     )
     if as_json:
-        _print_json(_summary(_as_comparison(fitted), out, []))
+        _print_json({"out": out} | comparison_summary(_as_comparison(fitted)))
     elif not quiet:
         click.echo(str(fitted))
         click.echo(str(_as_comparison(fitted)))
@@ -350,14 +314,14 @@ def _compare(
     all_scores: bool,
 ) -> None:
     import neuromodels as nm
-    from neuromodels.fits.table import comparison_text
+    from neuromodels.fits.table import comparison_summary, comparison_text
 
     comparison = nm.compare(
         recording, models, out=out, progress=_progress(quiet or as_json), **arguments
     )
     drawn = _figures(comparison, figures)
     if as_json:
-        _print_json(_summary(comparison, out, drawn))
+        _print_json({"out": out, "figures": drawn} | comparison_summary(comparison))
     elif not quiet:
         click.echo(f"\n{comparison_text(comparison, all_scores)}")
         click.echo(f"\n{_size(out)}" + (f"   {figures}/*.png" if drawn else ""))
@@ -373,6 +337,8 @@ def _compare(
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--model", help="Which model, if FITTED is a comparison of several.")
 @click.option("--seed", type=int, help="Which seed of it.  [default: the first]")
+@click.option("--stimulus", help="Which stimulus of STIMULUS, if there are several.")
+@click.option("--test", help="Which trials of STIMULUS repeat, e.g. \"kind == 'repeat'\".")
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 def predict_command(
     fitted: str,
@@ -380,6 +346,8 @@ def predict_command(
     out: str,
     model: str | None,
     seed: int | None,
+    stimulus: str | None,
+    test: str | None,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -393,9 +361,9 @@ def predict_command(
 
     check_output(out, overwrite)
     result = nm.load(fitted)
-    stimulus = _stimulus(stimulus_file)
+    given = _stimulus(stimulus_file, stimulus, test)
     try:
-        predicted = nm.predict(result, stimulus, model=model, seed=seed)
+        predicted = nm.predict(result, given, model=model, seed=seed)
     except nm.InputError as error:
         if error.where != "stimulus":
             raise
@@ -410,7 +378,7 @@ def predict_command(
         click.echo(_size(out))
 
 
-def _stimulus(path: str) -> Any:
+def _stimulus(path: str, stimulus: str | None, test: str | None) -> Any:
     """A recording, or frames in a .npy file (told by its first bytes)."""
     import numpy as np
 
@@ -424,7 +392,7 @@ def _stimulus(path: str) -> Any:
             f"cannot be read ({error.strerror}).", where=path, remedy="Check the path."
         ) from error
     if not is_numpy:
-        return _open(path, None, None)
+        return _open(path, stimulus, test)
     try:
         return np.load(path, allow_pickle=False)
     except ValueError as error:

@@ -127,7 +127,7 @@ def _construct(model_class: type, data: Any, options: Any, seed: int) -> Any:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    from neuromodels.encoding.retina_cnn import preset
+    from neuromodels.encoding.presets import preset
 
     return preset(name)
 
@@ -242,7 +242,7 @@ def build_from_config(config: dict[str, Any]) -> Any:
 
 def listing() -> list[tuple[str, str]]:
     """Every model and preset by name, with a line of what it is."""
-    from neuromodels.encoding.retina_cnn import presets
+    from neuromodels.encoding.presets import presets
 
     rows = [(name, entry.summary) for name, entry in REGISTRY.items()]
     return rows + [(f"retina-cnn:{name}", table["source"]) for name, table in presets().items()]

@@ -26,6 +26,7 @@ class OptionError(ValueError):
     """
 
     def __init__(self, what: str, where: str = "", remedy: str = ""):
+        self.what, self.where, self.remedy = what, where, remedy
         text = f"{where}: {what}" if where else what
         super().__init__(f"{text}\n  {remedy}" if remedy else text)
 
@@ -132,7 +133,7 @@ def make_options(cls: type[T], given: dict[str, Any], where: str = "") -> T:
         raise OptionError(f"option {missing[0]!r} is missing.", where)
     try:
         return cls(**values)
-    except OptionError:
-        raise
+    except OptionError as error:
+        raise OptionError(error.what, error.where or where, error.remedy) from error
     except ValueError as error:
         raise OptionError(str(error), where) from error

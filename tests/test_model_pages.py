@@ -9,7 +9,8 @@ from source_tree import ROOT
 
 from neuromodels.encoding.glm import GLMOptions
 from neuromodels.encoding.ln import LNOptions
-from neuromodels.encoding.retina_cnn import RetinaCNNOptions, presets
+from neuromodels.encoding.presets import presets
+from neuromodels.encoding.retina_cnn import RetinaCNNOptions
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.training import TrainingOptions
 

@@ -212,7 +212,7 @@ class EncodingModel(nn.Module):
         dataset = xr.Dataset(variables, coords={k: (k, np.asarray(v)) for k, v in coords.items()})
         for name in dataset.coords:
             if str(name) in ("y", "x") or str(name).endswith(("_y", "_x")):
-                dataset[name].attrs.update(units="pixel")
+                dataset[name].attrs["units"] = "pixel"
             if str(name).endswith("_lag"):
                 dataset[name].attrs.update(
                     units="s", long_name="time from the bin looked at to the bin predicted"

@@ -15,6 +15,9 @@ from neuromodels.encoding.ln import LN, LNOptions
 from neuromodels.encoding.nonlinearities import rate_of
 from neuromodels.options import OptionError
 
+#: Regressors held at once while a long stimulus is turned into a drive.
+CHUNK_VALUES = 20_000_000
+
 
 @dataclass(frozen=True)
 class GLMOptions(LNOptions):
@@ -209,6 +212,17 @@ class GLM(LN):
         filters[: len(self.own_basis), index, index] += self.own_basis @ self.own
         return filters
 
+    def _drive_in_chunks(self, stimulus: Tensor) -> Tensor:
+        """`stimulus_drive` of a long stimulus, in pieces that bound the memory it takes."""
+        lead_in, n_bins = self.stimulus_lead_in, stimulus.shape[1]
+        values = self.stimulus.window.n_basis * self.input.n_pixels * len(stimulus)
+        step = max(64, CHUNK_VALUES // values)
+        pieces = [
+            self.stimulus_drive(stimulus[:, start - lead_in : start + step])
+            for start in range(lead_in, n_bins, step)
+        ]
+        return torch.cat(pieces, 1)
+
     @torch.no_grad()
     def simulate(
         self,
@@ -240,7 +254,7 @@ class GLM(LN):
             Rates from bin `stimulus_lead_in` on: (batch, time − stimulus_lead_in, neuron). History
             is zero at the start.
         """
-        drive = self.stimulus_drive(stimulus)
+        drive = self._drive_in_chunks(stimulus)
         batch, n_time, n_neurons = drive.shape
         generator = torch.Generator().manual_seed(seed)
         filters = self.history_filters()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib import resources
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +19,7 @@ from neuromodels.encoding.base import (
 )
 from neuromodels.encoding.layers import Convolution, Dropout, GaussianNoise, UnitNorm, cut_kernel
 from neuromodels.encoding.nonlinearities import SoftplusOutput
-from neuromodels.options import OptionError, nearest
+from neuromodels.options import OptionError
 
 
 @dataclass(frozen=True)
@@ -123,26 +120,6 @@ class RetinaCNNOptions:
             active=self.output == "parametric-softplus",
             remedy="Give output = 'parametric-softplus' too, or leave it at its default.",
         )
-
-
-@cache
-def presets() -> dict[str, dict[str, Any]]:
-    """Published settings by name, each with tables `model` and `training` and a `source`."""
-    text = resources.files("neuromodels.encoding").joinpath("presets.toml").read_text("utf-8")
-    return tomllib.loads(text)
-
-
-def preset(name: str) -> dict[str, Any]:
-    """One published setting.
-
-    Raises
-    ------
-    OptionError
-        There is no preset of that name.
-    """
-    if name not in presets():
-        raise OptionError(f"there is no preset {name!r}.", "retina-cnn", nearest(name, presets()))
-    return presets()[name]
 
 
 class RetinaCore(nn.Module):

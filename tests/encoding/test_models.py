@@ -4,7 +4,7 @@ import pytest
 
 from neuromodels import models
 from neuromodels.encoding.base import EncodingModel, Input
-from neuromodels.encoding.retina_cnn import presets
+from neuromodels.encoding.presets import presets
 from neuromodels.options import OptionError
 
 DATA = Input((1, 4, 1), ("a",), 0.01)

@@ -9,7 +9,7 @@ from scipy.signal import convolve2d
 
 from neuromodels.encoding.base import Input
 from neuromodels.encoding.layers import Convolution, GaussianNoise, UnitNorm
-from neuromodels.encoding.retina_cnn import presets
+from neuromodels.encoding.presets import presets
 from neuromodels.models import ModelSpec
 from neuromodels.options import OptionError
 

@@ -82,10 +82,17 @@ def test_resume_of_another_call_is_refused(tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        nm.compare(recording, ["ln"], out=out, options={"ln": {"history": 0.1}},
-                   progress=Interrupting())
+        nm.compare(
+            recording, ["ln"], out=out, options={"ln": {"history": 0.1}}, progress=Interrupting()
+        )
     with pytest.raises(nm.InputError, match="other data, models, options"):
-        nm.compare(recording, ["ln"], out=out, options={"ln": {"history": 0.2}}, resume=True,
-                   progress=False)
+        nm.compare(
+            recording,
+            ["ln"],
+            out=out,
+            options={"ln": {"history": 0.2}},
+            resume=True,
+            progress=False,
+        )
     with pytest.raises(nm.InputError, match="unfinished run"):
         nm.compare(recording, ["ln"], out=out, options={"ln": {"history": 0.1}}, progress=False)

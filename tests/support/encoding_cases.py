@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from neuromodels.encoding.base import EncodingModel, Input
-from neuromodels.encoding.retina_cnn import presets
+from neuromodels.encoding.presets import presets
 from neuromodels.models import ModelSpec
 
 BIN_WIDTH = 0.01

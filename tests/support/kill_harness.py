@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 import torch
-import torch._dynamo  # noqa: F401 - optimizers import it on first use, which takes seconds
+import torch._dynamo
 
 import neuromodels.fits.networks  # noqa: F401 - imported before the forks
 from neuromodels.fits import compare as compare_module
@@ -87,7 +87,7 @@ def in_child(work) -> int:
         try:
             torch.set_num_threads(1)
             work()
-        except BaseException:  # noqa: BLE001 - a child must never return into the parent's code
+        except BaseException:
             traceback.print_exc()
             code = 1
         sys.stderr.flush()
