@@ -83,16 +83,32 @@ class BarProgress(Progress):
         self._bars.update(self._task, completed=total, note=f"done {took:4.0f} s   {note}")
 
 
+class LineProgress(Progress):
+    """A line per finished piece of work on standard error, for logs."""
+
+    def start(self, name: str, total: int) -> None:  # noqa: ARG002
+        """Remember what began."""
+        self._name, self._began = name, time.monotonic()
+
+    def finish(self, note: str = "") -> None:
+        """Say that it is done, how long it took and how it ended."""
+        took = time.monotonic() - self._began
+        print(f"{self._name:<24} done {took:4.0f} s   {note}", file=sys.stderr, flush=True)
+
+
 def make_progress(wanted: bool | Progress | None) -> Progress:
     """Choose how to tell progress.
 
     Parameters
     ----------
     wanted : bool, Progress or None
-        None tells only where a person is watching (standard error is a terminal).
+        None tells only where a person is watching (standard error is a terminal); True tells
+        always, in lines where there is no terminal.
     """
     if isinstance(wanted, Progress):
         return wanted
     if wanted is None:
         wanted = sys.stderr.isatty()
-    return BarProgress() if wanted else Progress()
+    if not wanted:
+        return Progress()
+    return BarProgress() if sys.stderr.isatty() else LineProgress()

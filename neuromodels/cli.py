@@ -103,10 +103,6 @@ def _print_json(value: Any) -> None:
     click.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False))
 
 
-def _progress(quiet: bool) -> bool | None:
-    return False if quiet else None
-
-
 def _options(pairs: tuple[str, ...]) -> dict[str, Any]:
     """``--set name=value``; the value is read as TOML, a bare word as text."""
     import tomllib
@@ -229,7 +225,7 @@ def fit_command(
         out=out,
         resume=resume,
         overwrite=overwrite,
-        progress=_progress(quiet or as_json),
+        progress=not (quiet or as_json),
         **options,
     )
     if as_json:
@@ -317,7 +313,7 @@ def _compare(
     from neuromodels.fits.table import comparison_summary, comparison_text
 
     comparison = nm.compare(
-        recording, models, out=out, progress=_progress(quiet or as_json), **arguments
+        recording, models, out=out, progress=not (quiet or as_json), **arguments
     )
     drawn = _figures(comparison, figures)
     if as_json:
