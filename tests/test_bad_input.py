@@ -365,7 +365,7 @@ def test_a_silent_neuron_is_a_note(run, tmp_path):
     path = write(tmp_path / "cell.h5", **given)
     out = tmp_path / "out.h5"
     result = run("fit", path, *LN, "--out", out)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert "note: " in result.out and "u2" in result.out and "silent" in result.out
     fit = nm.load(out)
     assert np.isfinite(fit.predictions["stimulus/test"]["rate"].values[10:]).all()
@@ -384,7 +384,7 @@ def test_a_single_repeat_is_a_note_and_its_ceilings_do_not_exist(run, tmp_path):
     path = write(tmp_path / "cell.h5", test_counts=arrays()["test_counts"][:1])
     out = tmp_path / "out.h5"
     result = run("fit", path, *LN, "--out", out)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert "note: /stimulus/test/response: holds one repeat only" in result.out
     scores = nm.load(out).scores
     assert np.isnan(scores["ceiling"].values).all()
@@ -398,7 +398,7 @@ def test_a_recording_without_a_test_is_scored_on_held_out_blocks_alone(run, tmp_
     path = write(tmp_path / "cell.h5", test_stimulus=None, test_counts=None)
     out = tmp_path / "out.h5"
     result = run("fit", path, *LN, "--out", out)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     scores = nm.load(out).scores
     assert np.isfinite(scores["score"].sel(metric="bits_per_spike").values).all()
     reason = str(scores["reason"].sel(metric="pearson_r").values.squeeze())

@@ -63,7 +63,7 @@ def compared(folder, recording):
 
 def test_help_lists_every_command_in_a_line(run):
     result = run("--help")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     for name in COMMANDS:
         assert f"\n  {name} " in result.out
     assert run("-h").out == result.out
@@ -73,7 +73,7 @@ def test_help_lists_every_command_in_a_line(run):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_every_command_has_examples_that_its_options_allow(run, name):
     result = run(name, "--help")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     examples = result.out.split("Examples\n")[1].strip().split("\n")
     assert len(examples) >= 2
     for line in examples:
@@ -94,7 +94,7 @@ def test_an_unknown_command_or_option_is_bad_input(run):
 
 def test_models_lists_each_model_and_preset_in_a_line(run):
     result = run("models")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     lines = result.out.splitlines()
     names = [line.split()[0] for line in lines]
     assert {"ln", "glm", "glm-coupled", "retina-cnn", "retina-cnn:mcintosh2016"} <= set(names)
@@ -105,14 +105,14 @@ def test_models_lists_each_model_and_preset_in_a_line(run):
 
 def test_inspect_shows_roles_rates_and_ceilings(run, recording):
     result = run("inspect", recording)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     for text in ("train", "48 s", "4 s x 8", "CC_max", "8 trials", "drift"):
         assert text in result.out
 
 
 def test_inspect_as_json_says_the_same_to_programs(run, recording):
     result = run("inspect", recording, "--json")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     found = json.loads(result.out)
     assert found["neurons"] == ["0", "1", "2"]
     assert found["errors"] == []
@@ -124,7 +124,7 @@ def test_inspect_as_json_says_the_same_to_programs(run, recording):
 def test_fit_writes_one_file_and_prints_scores_that_are_in_it(run, recording, tmp_path):
     out = tmp_path / "ln.h5"
     result = run("fit", recording, "--model", "ln", "--out", out, *LN)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert list(listing(tmp_path)) == ["ln.h5"]
     fit = nm.load(out)
     assert fit.attrs["fit_options"]["ridge"] == [1e-3]
@@ -145,7 +145,7 @@ def test_fit_takes_a_config_and_set_wins_over_it(run, recording, tmp_path):
         "fit", recording, "--model", "ln", "--config", config, "--set", "history = 0.1",
         "--set", "nonlinearity=exp", "--bin-width", 0.02, "--json", "--out", out,
     )  # fmt: skip
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     options = nm.load(out).attrs["config"]["options"]
     assert (options["history"], options["temporal_basis"]) == (0.1, 3)
     assert options["nonlinearity"] == "exp"
@@ -184,7 +184,7 @@ def test_compare_with_two_seeds_prints_the_table_and_keeps_every_fit(
         "compare", recording, "--models", "ln, retina-cnn", "--seed", 3, "--seeds", 2,
         "--config", config, "--all-scores", "--out", out,
     )  # fmt: skip
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert list(listing(tmp_path)) == ["compared.h5"]
     comparison = nm.load(out)
     assert (comparison.models, comparison.seeds) == (("ln", "retina-cnn"), (3, 4))
@@ -203,7 +203,7 @@ def test_json_alone_is_on_stdout_and_quiet_is_silent(run, recording, tmp_path):
     config.write_text(toml({"ln": CONVEX}))
     arguments = ("compare", recording, "--models", "ln", "--config", config, "--out")
     result = run(*arguments, tmp_path / "a.h5", "--json")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     found = json.loads(result.out)
     score = found["models"]["ln"]["bits_per_spike"]
     stored = nm.load(tmp_path / "a.h5").scores.sel(model="ln", metric="bits_per_spike")
@@ -232,7 +232,7 @@ def test_quiet_prints_nothing_anywhere(run, recording, fitted, tmp_path, command
 def test_predict_gives_the_rates_of_every_role_of_a_recording(run, recording, fitted, tmp_path):
     out = tmp_path / "predicted.h5"
     result = run("predict", fitted, recording, "--out", out)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert "stimulus/test   400 bins x 3 neurons" in result.out
     stored = nm.load(fitted).predictions["stimulus/test"]["rate"].values
     with h5py.File(out) as file:
@@ -251,7 +251,7 @@ def test_predict_takes_a_movie_and_names_a_model_of_a_comparison(
     result = run(
         "predict", compared, movie, "--model", "retina-cnn", "--seed", 1, "--json", "--out", out
     )
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     found = json.loads(result.out)
     assert found["model"] == "retina-cnn"
     assert found["predicted"] == {"movie/all": {"time": 400, "neuron": 3}}
@@ -303,7 +303,7 @@ def test_an_output_that_exists_is_refused_and_left_as_it_is(
         assert str(out) in result.err and "Traceback" not in result.err
         assert listing(tmp_path) == before
     result = run(command, *arguments, "--out", out, "--overwrite")
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert listing(tmp_path).keys() == before.keys()
     assert h5py.is_hdf5(out)
 
@@ -400,7 +400,7 @@ def test_ctrl_c_in_a_cnn_fit_says_how_to_go_on_and_resume_finishes(run, recordin
 
 def test_the_installed_command_runs_by_itself(recording, tmp_path):
     result = finished(start("inspect", recording, "--json", cwd=tmp_path))
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert json.loads(result.out)["neurons"] == ["0", "1", "2"]
 
 
@@ -414,7 +414,7 @@ def test_figures_are_drawn_beside_the_result(run, recording, tmp_path):
         "compare", recording, "--models", "ln", "--config", tmp_path / "ln.toml",
         "--figures", figures, "--json", "--out", out,
     )  # fmt: skip
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     drawn = json.loads(result.out)["figures"]
     assert drawn and sorted(drawn) == sorted(str(path) for path in figures.glob("*.png"))
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures.iterdir())

@@ -56,7 +56,7 @@ def compared(folder, truth):
 
 def test_inspect_finds_units_stimulus_and_repeats(run, truth):
     result = run("inspect", truth.path)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     assert "6 x 8 px at 30 Hz" in result.out
     assert "4 min 0 s" in result.out and "8 s x 20" in result.out
     assert "silent" in result.out
@@ -127,7 +127,7 @@ def test_predict_takes_the_nwb_file_again(run, compared, truth, tmp_path):
     comparison.to_hdf5(tmp_path / "cell.h5")
     out = tmp_path / "predicted.h5"
     result = run("predict", tmp_path / "cell.h5", truth.path, "--model", "ln", "--out", out)
-    assert (result.code, result.err) == (0, "")
+    assert (result.code, result.complaints) == (0, "")
     stored = comparison.fit("ln").predictions["checkerboard/test"]["rate"].values
     with h5py.File(out) as file:
         np.testing.assert_array_equal(file["checkerboard/test/rate"][...], stored)

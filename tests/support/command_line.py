@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,12 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+    @property
+    def complaints(self) -> str:
+        """Standard error without the lines that tell of progress."""
+        lines = self.err.splitlines(keepends=True)
+        return "".join(line for line in lines if not re.search(r" done +\d+ s   ", line))
 
 
 class CommandLine:
