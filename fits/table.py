@@ -249,7 +249,7 @@ class _Table:
         best = max(known, key=known.get)
         return (
             f"On the repeated movie {best} reaches r {known[best]:.2f} of at most {ceiling:.2f}; "
-            "this holds for this movie, which is short, and not for other stimuli or animals."
+            "this holds for this movie, not for other stimuli or animals."
         )
 
     def headline(self) -> str:
