@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neuromodels.datasets.recording import format_duration
+from neuromodels.datasets.recording import format_duration, frame_size
 
 if TYPE_CHECKING:
     from neuromodels.analysis.drift import Drift
@@ -46,7 +46,7 @@ def _movie(stimulus: StimulusInspection) -> str:
     if not movies:
         return ""
     rate, total = movies[0]["frame_rate_hz"], sum(role["movie_bytes"] for role in movies)
-    size = " x ".join(str(n) for n in movies[0]["frame_shape"]) + " px"
+    size = frame_size(movies[0]["frame_shape"])
     lazily = f" ({total / 1e9:.1f} GB, read lazily)" if total > 1e9 else ""
     return size + (f" at {rate:.4g} Hz" if rate else "") + lazily
 

@@ -23,6 +23,13 @@ ROLES = ("train", "heldout", "test", "repeats")
 KINDS = ("count", "rate", "trace")
 
 
+def frame_size(shape: tuple[int, ...]) -> str:
+    """Size of a frame ([channel,] y, x) as people read it: "50 (y) x 40 (x) px"."""
+    *channels, height, width = shape
+    said = f"{height} (y) x {width} (x) px"
+    return f"{channels[0]} channels of {said}" if channels and channels[0] > 1 else said
+
+
 def format_duration(seconds: float) -> str:
     """Seconds as people say them: "30 min 0 s", "6.67 s"."""
     if seconds < 60:
@@ -307,11 +314,11 @@ def _describe(recording: Recording) -> tuple[str, list[tuple[str, str, str]]]:
         parts.append(f"{recording.bin_width * 1e3:.4g} ms bins")
     movies = [item for item in summaries if "frame_shape" in item]
     if movies:
-        size = " x ".join(str(n) for n in movies[0]["frame_shape"])
+        size = frame_size(movies[0]["frame_shape"])
         rate = movies[0]["frame_rate_hz"]
         total = sum(item["movie_bytes"] for item in movies)
         lazily = f" ({total / 1e9:.1f} GB, read lazily)" if total > 1e9 else ""
-        parts.append(f"{size} px" + (f" at {rate:.4g} Hz" if rate else "") + lazily)
+        parts.append(size + (f" at {rate:.4g} Hz" if rate else "") + lazily)
     several = len(recording.stimuli) > 1
     rows = []
     for item in summaries:

@@ -167,9 +167,9 @@ class Assembly:
         self.task, self.fits = task, fits
         self.labels = tuple(dict.fromkeys(label for label, _ in fits))
         self.seeds = tuple(dict.fromkeys(seed for _, seed in fits))
-        self.lead_in = max(fit.attrs["lead_in_bins"] for fit in fits.values())
+        self.scored_from = max(fit.attrs["settled_from_bin"] for fit in fits.values())
         self.observed = {
-            role: observe(blocks, self.lead_in) for role, blocks in task.roles().items()
+            role: observe(blocks, self.scored_from) for role, blocks in task.roles().items()
         }
         self.predictions = {key: stored_predictions(fit, task) for key, fit in fits.items()}
 
@@ -254,7 +254,7 @@ class Assembly:
         return {
             "bin_width_s": width,
             "smoothing": "none",
-            "longest_lead_in_bins": self.lead_in,
+            "scored_from_bin": self.scored_from,
             "headline_metric": "bits_per_spike" if heldout is not None else "cc_norm",
             "headline_reduction": "ratio" if few and low else "mean",
             "n_trials": 0 if test is None else test.n_trials,

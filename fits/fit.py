@@ -136,6 +136,7 @@ def _fit_tree(
         "inputs": model.inputs,
         "mode": "free-running" if model.uses_spikes else "stimulus-only",
         "lead_in_bins": model.lead_in,
+        "settled_from_bin": model.settled_from,
         "seed": seed,
         "fold": 0,
         "simulated_runs": N_RUNS if model.uses_spikes else 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neuromodels.fits.training import TrainingOptions
 from neuromodels.models import REGISTRY, ModelSpec, parse
@@ -30,6 +30,10 @@ class ConvexOptions:
         Limit; a fit that reaches it says so.
     memory_gb : float
         Regressors above this size are computed anew in every pass and never held whole.
+    crop : int or "auto"
+        Side, pixels, of the window around each neuron's receptive field that its stimulus filter
+        may use; 0 for the whole frame. "auto": the whole frame up to 4000 stimulus columns (basis
+        functions times pixels), else as large as 2000 columns allow.
     """
 
     ridge: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
@@ -38,6 +42,7 @@ class ConvexOptions:
     tolerance: float = 1e-6
     max_iterations: int = 300
     memory_gb: float = 2.0
+    crop: int | Literal["auto"] = "auto"
 
     def __post_init__(self):
         if not self.ridge or not self.smoothness:
@@ -46,6 +51,8 @@ class ConvexOptions:
             raise OptionError("strengths of penalties must not be negative.")
         if not self.tolerance > 0 or self.max_iterations < 1 or not self.memory_gb > 0:
             raise OptionError("tolerance, max_iterations and memory_gb must be positive.")
+        if self.crop != "auto" and self.crop < 0:
+            raise OptionError(f"crop = {self.crop!r} must not be negative.")
 
 
 @dataclass(frozen=True)

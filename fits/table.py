@@ -33,6 +33,8 @@ def number(value: float, digits: int = 2, signed: bool = False) -> str:
     """A figure, or a dash where there is none."""
     if not np.isfinite(value):
         return "–"
+    if round(value, digits) == 0:
+        value, signed = 0.0, False
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
@@ -150,15 +152,10 @@ class _Table:
         ]
         ceiling = self.details["ceiling"]
         rows.append(
-            [
-                "ceiling",
-                "",
-                number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3),
-                "1",
-                f"{number(float(ceiling.sel(ceiling_kind='leave_one_out_bits_per_spike').mean()))}"
-                " (leave-one-out PSTH)",
-            ]
+            ["ceiling", "", number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3), "1", ""]
         )
+        bits = float(ceiling.sel(ceiling_kind="leave_one_out_bits_per_spike").mean())
+        rows.append(["PSTH of the other repeats", "a reference, no limit", "", "", number(bits)])
         return headings, rows
 
     def notes(self) -> list[str]:
@@ -175,13 +172,11 @@ class _Table:
                     )
                 )
                 found.append(f"test movie: {why}; r of single seconds: {each}")
-        gate = self.details["gate"].values
-        if self.facts["n_trials"] > 1 and not gate.all():
-            failed = [str(n) for n in self.details["neuron"].values[gate == 0]]
-            found.append(
-                f"{len(failed)} of {cells_of(self.n_neurons)} have no signal that stands out of "
-                f"its error (signal power / error ≤ 2), still counted: {', '.join(failed[:8])}"
-            )
+        if self.facts["heldout_scored_s"]:
+            why = str(self.details["no_interval"].sel(metric="bits_per_spike").values[0])
+            if why:
+                found.append(f"held out: {why}")
+        found += self._about_gate()
         drifting = int(self.details["non_stationary"].sum())
         if drifting:
             found.append(
@@ -190,6 +185,7 @@ class _Table:
             )
         for model in self.comparison.models:
             fit = self.comparison.fit(model)
+            found += [f"{model}: {remark}" for remark in fit.attrs["summary"].get("remarks", [])]
             if fit.attrs["summary"].get("converged") is False:
                 found.append(f"{model}: {fit.attrs['summary']['stopped']}")
             for role in fit.predictions.subtree:
@@ -200,6 +196,26 @@ class _Table:
                         f"{role.name} were capped"
                     )
         return [*found, *self.comparison.attrs.get("notes", [])]
+
+    def _about_gate(self) -> list[str]:
+        """Cells without a score, and cells whose signal is not sure."""
+        neurons = self.details["neuron"].values.astype(str)
+        scored = np.isfinite(self.comparison.scores.sel(metric="bits_per_spike")).any("model")
+        silent = neurons[~scored.values] if self.facts["heldout_scored_s"] else neurons[:0]
+        found = []
+        if silent.size:
+            found.append(
+                f"without a score, and in no mean: unit {', '.join(silent[:8])} (no spikes in "
+                "training or in the held-out blocks)"
+            )
+        gate = self.details["gate"].values
+        weak = neurons[(gate == 0) & ~np.isin(neurons, silent)]
+        if self.facts["n_trials"] > 1 and weak.size:
+            found.append(
+                f"unit {', '.join(weak[:8])}: the repeats show no signal beyond its error (signal "
+                "power / error ≤ 2); counted all the same"
+            )
+        return found
 
     def conclusions(self) -> list[str]:
         """Two plain sentences on what may be concluded."""
@@ -228,6 +244,8 @@ class _Table:
             return (
                 f"From the stimulus, {best} scores highest ({value:+.2f} {name} over {second}), "
                 "but this test is too short to say whether that would hold on another stretch."
+                if abs(value) >= 0.005
+                else f"From the stimulus, {best} and {second} score the same to two digits."
             )
         where = "on held-out blocks of this recording"
         if low > 0:
@@ -313,7 +331,10 @@ def _all_scores(table: _Table) -> list[str]:
     lines = []
     for metric in details["metric"].values:
         data, unit = (str(details[name].sel(metric=metric).values) for name in ("data", "unit"))
-        lines.append(f"{metric}   ({data}, {unit}; mean over cells, ratio of sums, then per cell)")
+        lines.append(
+            f"{metric}   ({data}{'' if unit == '1' else ', ' + unit}; mean over cells, ratio of "
+            f"sums, then per cell: {', '.join(details['neuron'].values.astype(str))})"
+        )
         for model in table.comparison.models:
             reason = str(details["reason"].sel(model=model, metric=metric).values)
             if reason:

@@ -57,7 +57,7 @@ def compared(folder, truth):
 def test_inspect_finds_units_stimulus_and_repeats(run, truth):
     result = run("inspect", truth.path)
     assert (result.code, result.complaints) == (0, "")
-    assert "6 x 8 px at 30 Hz" in result.out
+    assert "6 (y) x 8 (x) px at 30 Hz" in result.out
     assert "4 min 0 s" in result.out and "8 s x 20" in result.out
     assert "silent" in result.out
     found = json.loads(run("inspect", truth.path, "--json").out)

@@ -100,6 +100,7 @@ def _assemble(io, path, stimulus, test, table, axes, width) -> Recording:
     chosen, notes = choose_series(nwb, stimulus, path)
     movies = [read_movie(series, path, axes) for series in chosen]
     notes += units.notes
+    notes += _pixel_order(movies, axes)
     _check_overlap(movies, units, path)
 
     name, frame, said = interval_table(nwb, table, path)
@@ -162,6 +163,16 @@ def _assemble(io, path, stimulus, test, table, axes, width) -> Recording:
         identity=_sha256(path),
         source=str(path),
     )
+
+
+def _pixel_order(movies, axes: str) -> list[str]:
+    """Say how frames were read where it matters: a wrong order is seen in no score."""
+    if axes == "yx" or all(min(movie.frames.shape[-2:]) == 1 for movie in movies):
+        return []
+    return [
+        "frames were read as (frame, x, y), the order of the NWB schema; if the file holds "
+        "(frame, y, x), pass axes='yx' (--axes yx)"
+    ]
 
 
 def _finest(wanted: Fraction | None, given, path: Path) -> Fraction:

@@ -7,9 +7,9 @@ around the spike-triggered average, and each neuron is fitted on its own part.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +17,11 @@ from scipy.ndimage import gaussian_filter
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.splits import Partition
-from neuromodels.encoding.base import Input
+from neuromodels.encoding.base import Input, StimulusWindow, bins_of
 from neuromodels.encoding.bases import lead_in_of, log_raised_cosine, project_past
+from neuromodels.encoding.ln import LNOptions
+from neuromodels.fits.glm.parallel import ordered_map
+from neuromodels.fits.options import ConvexOptions
 
 #: Stimulus columns (basis × channel × pixel) up to which "auto" leaves the frame whole.
 WHOLE_COLUMNS = 4000
@@ -34,6 +37,10 @@ ENERGY_SHARE = 1 / 6
 SEARCH_NEURONS = 6
 #: Stimulus values read at once.
 READ_VALUES = 8_000_000
+#: Matrices over all columns that the fit of one neuron holds at once.
+WORKING_MATRICES = 24
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,8 @@ class View:
         The same among all neurons of the recording.
     corner : (y, x)
         First pixel of the window.
+    cropped : bool
+        Whether it is a single neuron on its own window.
     """
 
     data: Input
@@ -60,18 +69,18 @@ class View:
     targets: list[int]
     neurons: list[int]
     corner: tuple[int, int] = (0, 0)
+    cropped: bool = False
+
+    @property
+    def first(self) -> int:
+        """The neuron, or the first of them."""
+        return self.neurons[0]
 
     @property
     def window(self) -> tuple[slice, slice]:
         """Rows and columns of the frame."""
         (y, x), (height, width) = self.corner, self.data.movie_shape[1:]
         return slice(y, y + height), slice(x, x + width)
-
-
-def whole_frame(data: Input, partition: Partition) -> View:
-    """All neurons on the whole frame."""
-    everyone = list(range(len(data.neurons)))
-    return View(data, partition.train, partition.validation, everyone, everyone)
 
 
 def crop_side(
@@ -220,91 +229,170 @@ def crop_blocks(
 
 @dataclass(frozen=True)
 class Crops:
-    """A window of the frame for every neuron.
+    """Which part of the frame each neuron's filter may use.
 
     Attributes
     ----------
     data : Input
         Of the whole frame.
     partition : Partition
-    side : int
-        Pixels; along an axis that is shorter the windows are as long as it.
-    corners : numpy.ndarray
-        First row and column, (neuron, 2).
     coupled : bool
         Whether a view needs the spikes of all neurons.
     memory_gb : float
-        Cropped frames held at once take at most a quarter of it.
+        Bounds the cropped frames and the regressors held at once.
+    n_basis : int
+        Temporal basis functions of the filter, at most.
+    side : int or None
+        Of the window, pixels; along an axis that is shorter the window is as long as it. None for
+        the whole frame.
+    corners : numpy.ndarray
+        First row and column, (neuron, 2).
     """
 
     data: Input
     partition: Partition
-    side: int
-    corners: np.ndarray
     coupled: bool
     memory_gb: float
+    n_basis: int
+    side: int | None
+    corners: np.ndarray
 
-    def views(self, neurons: Sequence[int] | None = None) -> Iterator[View]:
-        """Each neuron alone on its window; frames are read once for as many as memory allows."""
-        neurons = range(len(self.data.neurons)) if neurons is None else neurons
-        channels, height, width = self.data.movie_shape
-        shape = min(self.side, height), min(self.side, width)
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the window, (y, x)."""
+        height, width = self.data.movie_shape[1:]
+        return (
+            (height, width)
+            if self.side is None
+            else (min(self.side, height), min(self.side, width))
+        )
+
+    @property
+    def input(self) -> Input:
+        """Of the windows, with all neurons."""
+        return replace(self.data, movie_shape=(self.data.movie_shape[0], *self.shape))
+
+    def groups(self) -> list[list[int]]:
+        """Neurons that are fitted together: all on the whole frame, each alone on a window."""
+        everyone = list(range(len(self.data.neurons)))
+        return [everyone] if self.side is None else [[neuron] for neuron in everyone]
+
+    def sample(self) -> list[int]:
+        """Neurons on which windows of time are compared, evenly chosen from those with spikes."""
+        everyone = np.arange(len(self.data.neurons))
+        if self.side is None:
+            return everyone.tolist()
+        total = sum(block.response.sum(axis=0) for block in self.partition.train)
+        spiking = np.flatnonzero(total) if np.any(total) else everyone
+        n = min(SEARCH_NEURONS, len(spiking))
+        return spiking[((np.arange(n) + 0.5) * len(spiking) / n).astype(int)].tolist()
+
+    def each(
+        self, function: Callable[[View], Result], neurons: list[int] | None = None
+    ) -> Iterator[tuple[View, Result]]:
+        """Do something with the whole frame, or with each neuron's window; in order."""
+        if self.side is None:
+            everyone = self.groups()[0]
+            partition = self.partition
+            view = View(self.data, partition.train, partition.validation, everyone, everyone)
+            yield view, function(view)
+            return
+        bins = sum(block.n_bins for block in (*self.partition.train, *self.partition.validation))
+        columns = self.n_basis * self.input.n_pixels
+        # Besides its regressors a fit holds some matrices over columns.
+        needed = min(4 * bins * columns, self.memory_gb * 1e9) + WORKING_MATRICES * 8 * columns**2
+        most = max(1, int(self.memory_gb * 1e9 // needed))
+        yield from ordered_map(function, self._views(neurons), most=most)
+
+    def _views(self, neurons: list[int] | None) -> Iterator[View]:
+        everyone = list(range(len(self.data.neurons)))
+        neurons = everyone if neurons is None else neurons
         blocks = [*self.partition.train, *self.partition.validation]
         n_train = len(self.partition.train)
-        n_frames = sum(np.ptp(block.frame_of_bin) + 1 for block in blocks)
-        per_neuron = n_frames * channels * shape[0] * shape[1] * blocks[0].frames.dtype.itemsize
-        step = max(1, int(self.memory_gb * 0.25e9 // per_neuron))
+        n_frames = sum(int(np.ptp(block.frame_of_bin)) + 1 for block in blocks)
+        size = n_frames * self.input.n_pixels * blocks[0].frames.dtype.itemsize
+        # Frames are read once for as many neurons as a quarter of the memory holds.
+        step = max(1, int(self.memory_gb * 0.25e9 // size))
         for first in range(0, len(neurons), step):
             group = neurons[first : first + step]
-            cropped = crop_blocks(blocks, self.corners[list(group)], shape)
+            cropped = crop_blocks(blocks, self.corners[group], self.shape)
             for neuron, own in zip(group, cropped, strict=True):
-                sources = list(range(len(self.data.neurons))) if self.coupled else [neuron]
+                sources = everyone
                 if not self.coupled:
-                    own = [replace(b, response=b.response[:, [neuron]]) for b in own]
+                    sources = [neuron]
+                    own = [replace(block, response=block.response[:, sources]) for block in own]
                 yield View(
-                    replace(
-                        self.data,
-                        movie_shape=(channels, *shape),
-                        neurons=tuple(self.data.neurons[source] for source in sources),
-                    ),
+                    replace(self.input, neurons=tuple(self.data.neurons[n] for n in sources)),
                     own[:n_train],
                     own[n_train:],
                     [sources.index(neuron)],
                     [neuron],
-                    tuple(int(i) for i in self.corners[neuron]),
+                    (int(self.corners[neuron, 0]), int(self.corners[neuron, 1])),
+                    cropped=True,
                 )
 
-    def sample(self) -> list[int]:
-        """Evenly chosen neurons with spikes, on which windows of time are compared."""
-        total = sum(block.response.sum(axis=0) for block in self.partition.train)
-        spiking = np.flatnonzero(total > 0) if np.any(total > 0) else np.arange(len(total))
-        n = min(SEARCH_NEURONS, len(spiking))
-        return spiking[((np.arange(n) + 0.5) * len(spiking) / n).astype(int)].tolist()
+    def note(self) -> str:
+        """For the end of a line that says how the fit ended."""
+        if self.side is None:
+            return ""
+        return f", filters of {self.shape[0]} × {self.shape[1]} pixels"
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Where the windows lie, for the result."""
+        if self.side is None:
+            return {}
+        unit = {"units": "pixel"}
+        return {
+            "crop_y": ("neuron", self.corners[:, 0], {**unit, "long_name": "first row"}),
+            "crop_x": ("neuron", self.corners[:, 1], {**unit, "long_name": "first column"}),
+            "crop_side": ((), self.side, unit),
+        }
+
+    def summary(self, searched: bool) -> dict[str, Any]:
+        """What was done, in words and numbers; nothing for the whole frame."""
+        if self.side is None:
+            return {}
+        told = {
+            "crop_side": self.side,
+            "crop_y": self.corners[:, 0].tolist(),
+            "crop_x": self.corners[:, 1].tolist(),
+            "crop": (
+                f"Each stimulus filter uses {self.shape[0]} × {self.shape[1]} pixels around the "
+                "neuron's spike-triggered average over the training blocks; it is 0 elsewhere."
+            ),
+        }
+        if searched:
+            told["history_compared_on"] = [self.data.neurons[n] for n in self.sample()]
+        return told
 
 
 def make_crops(
     data: Input,
     partition: Partition,
-    *,
-    side: int,
-    n_lags: int,
-    delay: int,
-    coupled: bool,
-    memory_gb: float,
+    options: ConvexOptions,
+    model: LNOptions,
+    history: float,
 ) -> Crops:
-    """Place a window for every neuron by its spike-triggered average over the training blocks.
+    """Decide on the whole frame or on windows, and place these by the training blocks alone.
 
     Parameters
     ----------
     data : Input
+        Of the whole frame.
     partition : Partition
-        Its training blocks are looked at.
-    side : int
-        Pixels.
-    n_lags, delay : int
-        How far back the average looks, bins.
-    coupled, memory_gb
-        As for `Crops`.
+    options : ConvexOptions
+        Their `crop`.
+    model : LNOptions or GLMOptions
+        Temporal basis and delay.
+    history : float
+        How far back the spike-triggered average looks, s: the longest candidate.
     """
-    average = spike_triggered_average(partition.train, n_lags, delay)
-    return Crops(data, partition, side, place_windows(average, side), coupled, memory_gb)
+    n_lags = bins_of(history, data.bin_width, "history")
+    n_basis = StimulusWindow(n_lags, model.temporal_basis, model.delay).n_basis
+    side = crop_side(options.crop, n_basis, data.movie_shape)
+    corners = np.zeros((len(data.neurons), 2), dtype=int)
+    if side is not None:
+        average = spike_triggered_average(partition.train, n_lags, model.delay)
+        corners = place_windows(average, side)
+    coupled = getattr(model, "coupling", False)
+    return Crops(data, partition, coupled, options.memory_gb, n_basis, side, corners)

@@ -320,11 +320,13 @@ def exact_preconditioner(
 
 
 def neuron_curvatures(
-    design: Design, neurons: np.ndarray, weights: np.ndarray
+    design: Design, neurons: np.ndarray, weights: np.ndarray, dtype: type = np.float64
 ) -> list[NeuronCurvature]:
     """Curvature of some neurons' losses, from that of every bin: `weights (n, bin)`.
 
     A covariance that stands on many more bins than it has columns is taken from every k-th bin.
+    Products within a chunk are taken in `dtype`: single precision is half the work, and enough to
+    precondition with.
     """
     size = design.n_shared + design.n_own
     totals = np.array([np.sum(row) for row in weights])
@@ -333,15 +335,15 @@ def neuron_curvatures(
     mass, shift = np.zeros(len(neurons)), np.zeros((len(neurons), size))
     hessians = np.zeros((len(neurons), size, size))
     for chunk in design.chunks(_rows(size)):
-        shared = chunk.shared - design.shared_mean
+        shared = np.asarray(chunk.stored, dtype=dtype) - design.shared_mean.astype(dtype)
 
         def add(i: int, chunk: Chunk = chunk, shared: np.ndarray = shared) -> None:
             columns, n = shared[:: strides[i]], neurons[i]
             if chunk.has_own:
                 own = chunk.own_of(n)[:: strides[i]] - design.own_mean[n]
-                columns = np.concatenate([columns, own], axis=1)
+                columns = np.concatenate([columns, own.astype(dtype)], axis=1)
             root = np.sqrt(weights[i, chunk.bins][:: strides[i]])
-            scaled = columns * root[:, None]
+            scaled = columns * root[:, None].astype(dtype)
             hessians[i] += scaled.T @ scaled
             shift[i] += root @ scaled
             mass[i] += root @ root
@@ -379,3 +381,31 @@ def gram_at(
     at_bins = [function.curvature(eta[n], SparseCounts.of(counts[:, n])) for n in neurons]
     known = neuron_curvatures(design, neurons, np.array(at_bins))
     return replace(gram, neurons=tuple(known))
+
+
+def gram_of_copies(
+    design: Design, gram: Gram, counts: np.ndarray, weights: Weights, function: Nonlinearity, n: int
+) -> Gram:
+    """For n fits of a single neuron near to given weights: they share its curvature there.
+
+    With too many columns for that, or without spikes, they share `gram`.
+    """
+    size = design.n_shared + design.n_own
+    if size <= DENSE_LIMIT and counts.any():
+        eta = design.predictor(weights.stack(), np.arange(1))
+        at_bins = function.curvature(eta[0], SparseCounts.of(counts[:, 0]))[None]
+        known = neuron_curvatures(design, np.arange(1), at_bins, dtype=np.float32)
+        split = design.n_shared
+        covariance = known[0].covariance
+        gram = Gram(
+            covariance[:split, :split],
+            covariance[None, split:, split:],
+            covariance[None, :split, split:],
+            neurons=tuple(known),
+        )
+    return replace(
+        gram,
+        own=np.repeat(gram.own, n, axis=0),
+        cross=None if gram.cross is None else np.repeat(gram.cross, n, axis=0),
+        neurons=gram.neurons * n,
+    )

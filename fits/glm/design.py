@@ -8,6 +8,7 @@ costs no more than a float32 product here and leaves no noise floor. Arrays that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,11 @@ class Chunk:
     def shared(self) -> np.ndarray:
         """(bin, column)"""
         return np.asarray(self._shared, dtype=np.float64)
+
+    @property
+    def stored(self) -> np.ndarray:
+        """(bin, column), in the type that it is stored in."""
+        return self._shared
 
     @property
     def has_own(self) -> bool:
@@ -202,6 +208,25 @@ class Design:
         means = total / n_bins
         self.shared_mean = means[: self.n_shared]
         self.own_mean = means[self.n_shared :].reshape(-1 if self.n_own else 0, self.n_own)
+
+    def copies(self, n: int) -> Design:
+        """The regressors of a single neuron, for n fits of it that differ in their penalty."""
+        same = copy(self)
+
+        def read_block(index: int) -> Block:
+            shared, own = self._read_block(index)
+            if own is not None:
+                own = np.broadcast_to(own, (len(own), n, own.shape[2]))
+            return shared, own
+
+        same._read_block = read_block
+        if self.n_neurons is not None:
+            same.n_neurons = n
+        if self.n_own:
+            same.own_mean = np.repeat(self.own_mean, n, axis=0)
+        if self.mask is not None:
+            same.mask = np.repeat(self.mask, n, axis=1)
+        return same
 
     def chunks(self, least_rows: int = 64) -> Iterator[Chunk]:
         """All bins in order, in pieces that fit in cache (with at least so many rows)."""

@@ -2,140 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import EncodingModel, Input
 from neuromodels.encoding.bases import lead_in_of
+from neuromodels.fits.glm.cropping import Crops, View, make_crops
 from neuromodels.fits.glm.curvature import Gram, compute_gram
-from neuromodels.fits.glm.design import Design, Weights
+from neuromodels.fits.glm.design import Design
 from neuromodels.fits.glm.lowrank import LowRankFit, fit_low_rank
-from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
-from neuromodels.fits.glm.selection import bits_per_spike, select_penalty
-from neuromodels.fits.glm.solver import fit_poisson_glm
+from neuromodels.fits.glm.regressors import make_design, penalties
+from neuromodels.fits.glm.selection import (
+    Selection,
+    bits_per_spike,
+    select_penalty,
+    select_penalty_of_one,
+)
+from neuromodels.fits.glm.solver import GLMSolution, fit_poisson_glm
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.windows import candidate_histories, longest_lead_in
 from neuromodels.models import ModelSpec
-from neuromodels.options import OptionError
 
 #: Gradient at which the fits that compare windows stop.
 SEARCH_TOLERANCE = 1e-4
-
-
-def regressors(model: EncodingModel, block: Block, start: int) -> tuple[np.ndarray, np.ndarray]:
-    """What the weights of an LN model or GLM multiply, for the bins of one block from `start` on.
-
-    Parameters
-    ----------
-    model : LN or GLM
-        Its own windows and bases make the regressors, so that fit and prediction agree.
-    block : Block
-        Unrepeated.
-    start : int
-        First bin, at least the model's lead-in.
-
-    Returns
-    -------
-    shared : numpy.ndarray
-        (bin, column), float32: stimulus (basis, pixel), then coupling (basis, source neuron).
-    own : numpy.ndarray or None
-        (bin, neuron, basis), float32: each neuron's own past.
-    """
-    skip = start - model.stimulus_lead_in
-    with torch.no_grad():
-        movie = torch.from_numpy(block.movie(skip, block.n_bins))[None]
-        stimulus = model.stimulus.window(model.normalize(movie))[0].flatten(1)
-        columns, own = [stimulus], None
-        if model.uses_spikes:
-            spikes = torch.from_numpy(block.response[start - model.lead_in :].astype(np.float32))
-            if model.options.coupling:
-                columns.append(model.history_features(spikes[None], "coupling")[0].flatten(1))
-            own = model.history_features(spikes[None], "own")[0].transpose(1, 2)
-            own = np.ascontiguousarray(own.numpy(), dtype=np.float32)
-        shared = torch.cat(columns, 1).numpy().astype(np.float32)
-    return shared, own
-
-
-def make_design(
-    model: EncodingModel, blocks: list[Block], start: int, memory_gb: float
-) -> tuple[Design, np.ndarray]:
-    """Regressors and counts of all bins from `start` on in every block.
-
-    Above `memory_gb` the regressors are computed anew whenever they are needed.
-
-    Returns
-    -------
-    design : Design
-    counts : numpy.ndarray
-        (bin, neuron).
-
-    Raises
-    ------
-    OptionError
-        No block is longer than `start` bins.
-    """
-    usable = [block for block in blocks if block.n_bins > start]
-    if not usable:
-        longest = max(block.n_bins for block in blocks) * model.input.bin_width
-        raise OptionError(
-            f"the model looks back {start * model.input.bin_width:g} s, as long as every block "
-            f"(at most {longest:g} s).",
-            remedy="Give shorter histories.",
-        )
-    counts = np.concatenate([block.response[start:] for block in usable])
-    n_neurons = len(model.input.neurons)
-    n_basis, n_pixels = model.stimulus.window.n_basis, model.input.n_pixels
-    n_stimulus, n_coupling, n_own = n_basis * n_pixels, 0, 0
-    mask = None
-    if model.uses_spikes:
-        n_own = model.own_basis.shape[1]
-        if model.options.coupling:
-            n_coupling = model.coupling_basis.shape[1] * n_neurons
-            mask = np.ones((n_stimulus + n_coupling, n_neurons), dtype=bool)
-            # Columns run over (basis, source): a neuron is not its own source.
-            itself = np.tile(np.eye(n_neurons, dtype=bool), (model.coupling_basis.shape[1], 1))
-            mask[n_stimulus:] = ~itself
-    size = 4 * len(counts) * (n_stimulus + n_coupling + n_own * n_neurons)
-    kron = (n_basis, n_pixels)
-    if size <= memory_gb * 1e9:
-        held = [regressors(model, block, start) for block in usable]
-        shared = np.concatenate([part for part, _ in held])
-        own = None if held[0][1] is None else np.concatenate([part for _, part in held])
-        return Design(shared, own, mask, kron=kron), counts
-    design = Design.from_blocks(
-        lambda i: regressors(model, usable[i], start), len(usable), mask=mask, kron=kron
-    )
-    return design, counts
-
-
-def penalties(
-    model: EncodingModel, options: ConvexOptions
-) -> tuple[list[QuadraticPenalty], list[tuple[float, float]]]:
-    """All candidates, strongest ridge first within each smoothness, and their strengths."""
-    n_basis = model.stimulus.window.n_basis
-    n_stimulus = n_basis * model.input.n_pixels
-    n_coupling = 0
-    if model.uses_spikes and model.options.coupling:
-        n_coupling = model.coupling_basis.shape[1] * len(model.input.neurons)
-    total = n_stimulus + n_coupling
-    terms = (
-        ridge(total, 0, n_stimulus),
-        smoothness(n_basis, model.input.movie_shape, n_columns=total),
-        ridge(total, n_stimulus, total, name="coupling_ridge"),
-    )
-    strengths = [(r, s) for s in options.smoothness for r in sorted(options.ridge, reverse=True)]
-    candidates = [
-        QuadraticPenalty(terms, (r, s, options.history_ridge), own=options.history_ridge)
-        for r, s in strengths
-    ]
-    return candidates, strengths
 
 
 @dataclass(frozen=True)
@@ -150,21 +47,21 @@ class _Window:
     check_counts: np.ndarray
     gram: Gram
 
-    def score(self, penalty: QuadraticPenalty, nonlinearity: str) -> float:
-        """Validation bits per spike with one penalty for all, mean over neurons."""
+    def score(self, options: ConvexOptions, nonlinearity: str) -> np.ndarray:
+        """Validation bits per spike of every neuron, with the penalty in the middle of the list."""
+        candidates, _ = penalties(self.model, options)
         solution = fit_poisson_glm(
             self.design,
             self.counts,
-            penalty=penalty,
+            penalty=candidates[len(candidates) // 2],
             nonlinearity=nonlinearity,
             tolerance=SEARCH_TOLERANCE,
             gram=self.gram,
         )
         reference = self.counts.mean(axis=0)
-        scores = bits_per_spike(
+        return bits_per_spike(
             self.check, self.check_counts, solution.weights, reference, nonlinearity
         )
-        return _mean_score(scores)
 
 
 def _mean_score(scores: np.ndarray) -> float:
@@ -173,42 +70,127 @@ def _mean_score(scores: np.ndarray) -> float:
 
 
 def _window(
-    spec: ModelSpec,
-    data: Input,
-    partition: Partition,
-    options: ConvexOptions,
-    history: float,
-    score_from: int,
+    spec: ModelSpec, view: View, options: ConvexOptions, history: float, score_from: int
 ) -> _Window:
     # A low-rank filter starts from the full one, and shares its regressors and penalties.
     # Single precision is enough for regressors; the solver's arithmetic is double.
-    model = spec.build(data, history=history, rank=0).float()
-    design, counts = make_design(model, partition.train, model.lead_in, options.memory_gb)
-    check, check_counts = make_design(model, partition.validation, score_from, options.memory_gb)
-    return _Window(history, model, design, counts, check, check_counts, compute_gram(design))
+    model = spec.build(view.data, history=history, rank=0).float()
+    memory, targets = options.memory_gb, view.targets
+    design, counts = make_design(model, view.train, model.lead_in, memory, targets)
+    check, check_counts = make_design(model, view.validation, score_from, memory, targets)
+    # For a single neuron the exact covariance is not worth its price.
+    gram = compute_gram(design, "kron" if view.cropped else "auto")
+    return _Window(history, model, design, counts, check, check_counts, gram)
 
 
-def set_weights(model: EncodingModel, weights: Weights) -> None:
-    """Put the solver's weights into the model."""
-    n_neurons = len(model.input.neurons)
-    n_stimulus = model.stimulus.window.n_basis * model.input.n_pixels
-    with torch.no_grad():
-        model.bias.copy_(torch.from_numpy(weights.intercept))
-        stimulus = weights.shared[:n_stimulus]
-        model.stimulus.weight.copy_(torch.from_numpy(stimulus.reshape(model.stimulus.weight.shape)))
-        if model.uses_spikes:
-            model.own.copy_(torch.from_numpy(weights.own))
-            if model.options.coupling:
-                coupling = weights.shared[n_stimulus:].reshape(-1, n_neurons, n_neurons)
-                model.coupling.copy_(torch.from_numpy(np.ascontiguousarray(coupling)))
+@dataclass(frozen=True)
+class _Fitted:
+    """What came of one view."""
+
+    view: View
+    selection: Selection
+    strengths: list[tuple[float, float]]
+    low: LowRankFit | None
+    spiking: np.ndarray
+
+    @property
+    def solution(self) -> GLMSolution:
+        return self.selection.solution if self.low is None else self.low.solution
+
+    def give(self, model: EncodingModel) -> None:
+        """Put the weights into the model of the whole frame; the stimulus filter into its window.
+
+        Weights outside the window stay 0.
+        """
+        weights, neurons = self.solution.weights, self.view.neurons
+        n_basis, shape = model.stimulus.window.n_basis, self.view.data.movie_shape
+        n_stimulus = n_basis * self.view.data.n_pixels
+        rows, columns = self.view.window
+        with torch.no_grad():
+            model.bias[neurons] = torch.from_numpy(weights.intercept)
+            if self.low is not None:
+                model.stimulus.temporal[..., neurons] = torch.from_numpy(self.low.temporal)
+                spatial = self.low.spatial.reshape(-1, *shape, len(neurons))
+                window = model.stimulus.spatial[:, :, rows, columns]
+                window[..., neurons] = torch.from_numpy(spatial)
+                return
+            filters = weights.shared[:n_stimulus].reshape(n_basis, *shape, len(neurons))
+            window = model.stimulus.weight[:, :, rows, columns]
+            window[..., neurons] = torch.from_numpy(filters)
+            if model.uses_spikes:
+                model.own[:, neurons] = torch.from_numpy(weights.own)
+                if model.options.coupling:
+                    sources = len(self.view.data.neurons)
+                    coupling = weights.shared[n_stimulus:].reshape(-1, sources, len(neurons))
+                    model.coupling[:, :, neurons] = torch.from_numpy(coupling)
 
 
-def _set_factors(model: EncodingModel, fit: LowRankFit) -> None:
-    with torch.no_grad():
-        model.bias.copy_(torch.from_numpy(fit.solution.weights.intercept))
-        model.stimulus.temporal.copy_(torch.from_numpy(fit.temporal))
-        spatial = fit.spatial.reshape(model.stimulus.spatial.shape)
-        model.stimulus.spatial.copy_(torch.from_numpy(spatial))
+def _fit_window(spec: ModelSpec, view: View, options: ConvexOptions, window: _Window) -> _Fitted:
+    """Choose the penalties of every neuron of a view and fit it."""
+    wanted = spec.resolve()
+    candidates, strengths = penalties(window.model, options)
+    solver = {
+        "nonlinearity": wanted.nonlinearity,
+        "tolerance": options.tolerance,
+        "max_iterations": options.max_iterations,
+    }
+    # A neuron with regressors of its own is fitted with all penalties at once.
+    select = select_penalty_of_one if view.cropped else select_penalty
+    selection = select(
+        window.design,
+        window.counts,
+        window.check,
+        window.check_counts,
+        candidates,
+        gram=window.gram,
+        **solver,
+    )
+    low = None
+    if wanted.rank:
+        n_basis = window.model.stimulus.window.n_basis
+        low = fit_low_rank(
+            window.design, window.counts, selection, rank=wanted.rank, n_basis=n_basis, **solver
+        )
+    return _Fitted(view, selection, strengths, low, window.counts.any(axis=0))
+
+
+def _search(
+    spec: ModelSpec,
+    crops: Crops,
+    options: ConvexOptions,
+    histories: Sequence[float],
+    score_from: int,
+    progress: Progress,
+) -> tuple[list[float], _Window | None]:
+    """Mean validation score of every window of time, over neurons.
+
+    On the whole frame the best one is returned with all that was computed for it; with crops it is
+    computed again for each neuron.
+    """
+    nonlinearity = spec.resolve().nonlinearity
+    kept = None
+
+    def try_all(view: View) -> list[np.ndarray]:
+        nonlocal kept
+        found, best = [], -np.inf
+        for index, history in enumerate(histories):
+            window = _window(spec, view, options, history, score_from)
+            found.append(window.score(options, nonlinearity))
+            if crops.side is None:
+                score = _mean_score(found[-1])
+                note = f"window {history:g} s   validation {score:.3f} bits/spike"
+                progress.update(index + 1, note)
+                if score >= best:
+                    best, kept = score, window
+        return found
+
+    of_views = []
+    for view, found in crops.each(try_all, crops.sample()):
+        of_views.append(found)
+        if crops.side is not None:
+            progress.update(len(of_views), f"windows of neuron {crops.data.neurons[view.first]}")
+    parts = zip(*of_views, strict=True)
+    return [_mean_score(np.concatenate(scores)) for scores in parts], kept
 
 
 def fit_convex(
@@ -255,57 +237,62 @@ def fit_convex(
     wanted = spec.resolve()
     histories = candidate_histories(wanted.history, partition, data.bin_width, wanted.delay)
     score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
-    probe = spec.build(data, history=histories[0])
+    crops = make_crops(data, partition, options, wanted, max(histories))
+    probe = spec.build(crops.input, history=histories[0])
     if probe.uses_spikes:
         score_from = max(score_from, lead_in_of(probe.history_lags))
     searching = len(histories) > 1
-    progress.start(spec.name, len(histories) * searching + 1)
-    scores: list[float] = []
-    best: _Window | None = None
-    for index, history in enumerate(histories):
-        window = _window(spec, data, partition, options, history, score_from)
-        if searching:
-            candidates, _ = penalties(window.model, options)
-            middle = candidates[len(candidates) // 2]
-            scores.append(window.score(middle, wanted.nonlinearity))
-            note = f"window {history:g} s   validation {scores[-1]:.3f} bits/spike"
-            progress.update(index + 1, note)
-        if best is None or scores[-1] == max(scores):
-            best = window
-    candidates, strengths = penalties(best.model, options)
-    selection = select_penalty(
-        best.design,
-        best.counts,
-        best.check,
-        best.check_counts,
-        candidates,
-        nonlinearity=wanted.nonlinearity,
-        tolerance=options.tolerance,
-        max_iterations=options.max_iterations,
-        gram=best.gram,
-    )
-    score = _mean_score(selection.scores.max(axis=0))
-    chosen = np.array([strengths[i] for i in selection.chosen])
-    model = spec.build(data, history=best.history)
-    solution = selection.solution
-    if model.options.rank:
-        low = fit_low_rank(
-            best.design,
-            best.counts,
-            selection,
-            rank=model.options.rank,
-            n_basis=model.stimulus.window.n_basis,
-            nonlinearity=model.options.nonlinearity,
-            tolerance=options.tolerance,
-            max_iterations=options.max_iterations,
-        )
-        solution = low.solution
-        _set_factors(model, low)
-    else:
-        set_weights(model, solution.weights)
-    spiking = best.counts.any(axis=0)
-    n_left = int((spiking & ~solution.converged).sum())
-    worst = float(np.max(solution.gradient_norm[spiking], initial=0.0))
+    steps = 0
+    if searching:
+        steps = len(histories) if crops.side is None else len(crops.sample())
+    progress.start(spec.name, steps + len(crops.groups()))
+    history, kept, search = histories[0], None, {}
+    if searching:
+        scores, kept = _search(spec, crops, options, histories, score_from, progress)
+        # Of equals the longest: the more distant past did no harm.
+        history = max(zip(scores, histories, strict=True))[1]
+        search = {
+            "search": ("candidate_history", np.array(scores)),
+            "candidate_history": np.array(histories),
+        }
+
+    def fit_view(view: View) -> _Fitted:
+        window = kept or _window(spec, view, options, history, score_from)
+        return _fit_window(spec, view, options, window)
+
+    model = spec.build(data, history=history)
+    fitted: list[_Fitted] = []
+    for view, one in crops.each(fit_view):
+        one.give(model)
+        fitted.append(one)
+        if crops.side is not None:
+            progress.update(steps + len(fitted), f"neuron {data.neurons[view.first]}")
+    return _outcome(model, fitted, crops, history, histories, score_from, search, progress)
+
+
+def _outcome(
+    model: EncodingModel,
+    fitted: list[_Fitted],
+    crops: Crops,
+    history: float,
+    histories: Sequence[float],
+    score_from: int,
+    search: dict[str, Any],
+    progress: Progress,
+) -> Outcome:
+    """Put together what the views say, and tell how the fit ended."""
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(one.solution, name) for one in fitted])
+
+    strengths = fitted[0].strengths
+    validation = np.concatenate([one.selection.scores for one in fitted], axis=1)
+    chosen = np.array([strengths[i] for one in fitted for i in one.selection.chosen])
+    score = _mean_score(validation.max(axis=0))
+    spiking = np.concatenate([one.spiking for one in fitted])
+    converged, gradient = joined("converged"), joined("gradient_norm")
+    n_left = int((spiking & ~converged).sum())
+    worst = float(np.max(gradient[spiking], initial=0.0))
     stopped = (
         f"{n_left} of {spiking.sum()} neurons did not converge"
         if n_left
@@ -314,37 +301,33 @@ def fit_convex(
     if n_silent := int((~spiking).sum()):
         # Its most likely rate is 0, which no finite weights give.
         stopped += f", {n_silent} neuron{'s' * (n_silent > 1)} without spikes"
-    progress.finish(f"{stopped}, window {best.history:g} s")
-    search = {}
-    if searching:
-        search = {
-            "search": ("candidate_history", np.array(scores)),
-            "candidate_history": np.array(histories),
-        }
+    progress.finish(f"{stopped}, window {history:g} s{crops.note()}")
     return Outcome(
         model=model,
         history=history_dataset({"validation": [score]}, "iteration"),
         diagnostics={
-            "value": ("neuron", solution.value),
-            "iterations": ("neuron", solution.iterations),
-            "gradient_norm": ("neuron", solution.gradient_norm),
-            "converged": ("neuron", solution.converged.astype(np.int8)),
-            "message": ("neuron", solution.message),
+            "value": ("neuron", joined("value")),
+            "iterations": ("neuron", joined("iterations")),
+            "gradient_norm": ("neuron", gradient),
+            "converged": ("neuron", converged.astype(np.int8)),
+            "message": ("neuron", joined("message")),
             "ridge": ("neuron", chosen[:, 0]),
             "smoothness": ("neuron", chosen[:, 1]),
-            "validation": (("candidate_penalty", "neuron"), selection.scores),
+            "validation": (("candidate_penalty", "neuron"), validation),
             "candidate_penalty": np.arange(len(strengths)),
             "candidate_ridge": (("candidate_penalty",), np.array([r for r, _ in strengths])),
             "candidate_smoothness": (("candidate_penalty",), np.array([s for _, s in strengths])),
+            **crops.diagnostics(),
             **search,
         },
         summary={
-            "chosen_history": best.history,
+            "chosen_history": history,
             "history_candidates": list(histories),
             "validation_bits_per_spike": score,
             "validation_from_bin": score_from,
             "stopped": stopped,
             "converged": n_left == 0,
             "largest_gradient": worst,
+            **crops.summary(bool(search)),
         },
     )

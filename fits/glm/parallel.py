@@ -24,11 +24,12 @@ def _controller() -> ThreadpoolController:
 
 
 def ordered_map(
-    function: Callable[[Item], Result], items: Iterable[Item]
+    function: Callable[[Item], Result], items: Iterable[Item], *, most: int | None = None
 ) -> Iterator[tuple[Item, Result]]:
     """Apply a function to items in as many threads as BLAS may use; yield in order.
 
-    Only a few items are in flight at a time, so that they may be blocks read from disk.
+    Only a few items are in flight at a time, so that they may be blocks read from disk. `most`
+    bounds the number of threads, for work that needs much memory.
     """
     controller = _controller()
     threads = max([library.num_threads for library in controller.lib_controllers], default=1)
@@ -36,12 +37,19 @@ def ordered_map(
         for item in items:
             yield item, function(item)
         return
+    threads = threads if most is None else min(threads, most)
     with controller.limit(limits=1), ThreadPoolExecutor(threads) as pool:
         waiting: deque = deque()
-        for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            if len(waiting) > 2 * threads:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > 2 * threads:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
                 first, future = waiting.popleft()
                 yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+        finally:
+            # After an error or Ctrl-C nothing new begins.
+            for _, future in waiting:
+                future.cancel()

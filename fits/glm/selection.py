@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neuromodels.fits.glm.curvature import Gram, compute_gram, gram_at
+from neuromodels.fits.glm.curvature import Gram, compute_gram, gram_at, gram_of_copies
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.likelihood import nonlinearity_named
 from neuromodels.fits.glm.penalties import QuadraticPenalty, choose
@@ -128,6 +128,79 @@ def select_penalty(
         start=Weights.unstack(rows, design_train.n_shared),
         tolerance=tolerance,
         gram=near,
+        **options,
+    )
+    strengths = {name: np.asarray(values) for name, values in penalty.named().items()}
+    return Selection(penalty, strengths, chosen, scores, solution)
+
+
+def select_penalty_of_one(
+    design_train: Design,
+    counts_train: np.ndarray,
+    design_validation: Design,
+    counts_validation: np.ndarray,
+    candidates: Sequence[QuadraticPenalty],
+    *,
+    nonlinearity: str = "exp",
+    tolerance: float = 1e-6,
+    path_tolerance: float = 1e-5,
+    max_iterations: int = 200,
+    gram: Gram | None = None,
+) -> Selection:
+    """As `select_penalty`, for the design of a single neuron: all candidates are fitted at once.
+
+    A product with the regressors then serves all of them. They start from the candidate in the
+    middle of the list, and are preconditioned with the curvature there.
+    """
+    candidates = list(candidates)
+    counts_train = checked_counts(design_train, counts_train)
+    counts_validation = checked_counts(design_validation, counts_validation)
+    if counts_train.shape[1] != 1 or counts_validation.shape[1] != 1:
+        raise ValueError(f"{counts_train.shape[1]} neurons: expected a single one")
+    n = len(candidates)
+    together = choose(candidates, np.arange(n))
+    if gram is None:
+        gram = compute_gram(design_train)
+    rates = counts_train.mean(axis=0, dtype=np.float64)
+    options = {"nonlinearity": nonlinearity, "max_iterations": max_iterations}
+    path = max(tolerance, path_tolerance)
+    middle = fit_poisson_glm(
+        design_train,
+        counts_train,
+        penalty=candidates[n // 2],
+        tolerance=path,
+        gram=gram,
+        **options,
+    )
+    near = gram_of_copies(
+        design_train, gram, counts_train, middle.weights, nonlinearity_named(nonlinearity), n
+    )
+    rows = np.repeat(middle.weights.stack(), n, axis=0)
+    fits = fit_poisson_glm(
+        design_train.copies(n),
+        np.repeat(counts_train, n, axis=1),
+        penalty=together,
+        start=Weights.unstack(rows, design_train.n_shared),
+        tolerance=path,
+        gram=near,
+        **options,
+    )
+    scores = bits_per_spike(
+        design_validation.copies(n),
+        np.repeat(counts_validation, n, axis=1),
+        fits.weights,
+        np.repeat(rates, n),
+        nonlinearity,
+    )[:, None]
+    chosen = np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=0)
+    penalty = choose(candidates, chosen)
+    solution = fit_poisson_glm(
+        design_train,
+        counts_train,
+        penalty=penalty,
+        start=Weights.unstack(fits.weights.stack()[chosen], design_train.n_shared),
+        tolerance=tolerance,
+        gram=replace(near, own=near.own[:1], neurons=near.neurons[:1]),
         **options,
     )
     strengths = {name: np.asarray(values) for name, values in penalty.named().items()}

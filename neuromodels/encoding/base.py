@@ -136,6 +136,11 @@ class EncodingModel(nn.Module):
         """Bins of stimulus before the first output."""
         raise NotImplementedError
 
+    @property
+    def settled_from(self) -> int:
+        """First bin that no start of a simulation reaches any more: scores begin there."""
+        return self.lead_in
+
     # -- input --------------------------------------------------------------------------------
     def normalize(self, stimulus: Tensor) -> Tensor:
         """Scale raw frames to mean 0 and variance 1 of the training stimulus.

@@ -125,6 +125,15 @@ class GLM(LN):
         return max(self.stimulus_lead_in, lead_in_of(self.history_lags))
 
     @property
+    def settled_from(self) -> int:
+        """First bin whose whole spike history lies inside a simulation, which starts without any.
+
+        Before it a free run fires as if it had been silent: a transient of the method, not of the
+        model.
+        """
+        return self.stimulus_lead_in + self.history_lags
+
+    @property
     def history_lags(self) -> int:
         """Lags of the longest history filter, bins."""
         lags = [len(self.own_basis)]

@@ -13,6 +13,9 @@ from neuromodels.encoding.base import EncodingModel, Input, StimulusWindow, bins
 from neuromodels.encoding.nonlinearities import drive_of, rate_of
 from neuromodels.options import OptionError
 
+#: Weights per neuron above which a filter is applied in space first.
+LARGE_FILTER = 4000
+
 
 @dataclass(frozen=True)
 class LNOptions:
@@ -85,8 +88,18 @@ class StimulusFilter(nn.Module):
 
     def forward(self, stimulus: Tensor) -> Tensor:
         """Normalized stimulus (batch, time, channel, y, x) to (batch, time − lead_in, neuron)."""
-        projected = self.window(stimulus).flatten(2)
-        return projected @ self.assembled().flatten(0, 3)
+        window, weight = self.window, self.assembled()
+        large = weight[..., 0].numel() > LARGE_FILTER and not window.free
+        if not large or stimulus.shape[1] <= window.lead_in:
+            return window(stimulus).flatten(2) @ weight.flatten(0, 3)
+        # Space before time: nothing is as large as the frame on every temporal function.
+        over_space = weight.movedim(0, -2).flatten(0, 2)
+        seen = stimulus.flatten(2) @ over_space.flatten(1)
+        batch, time, _ = seen.shape
+        seen = seen.reshape(batch, time, window.n_basis, -1).permute(0, 3, 2, 1).flatten(0, 1)
+        backwards = window.basis.to(seen.dtype).flip(0).T[None]
+        drive = torch.conv1d(seen[..., : time - window.delay], backwards)
+        return drive.reshape(batch, -1, drive.shape[-1]).transpose(1, 2)
 
     def over_lags(self) -> np.ndarray:
         """The filter lag by lag: (lag, channel, y, x, neuron)."""

@@ -337,7 +337,7 @@ def test_the_bundled_recording_as_measured_by_hand():
     assert found.stimuli[0].over_blocks.drifts[0]
     assert not found.errors
     text = found.text()
-    for said in ("6 neurons", "31 x 1 px at 60 Hz", "27 min 0 s", "6.67 s x 54", "rate (Hz)"):
+    for said in ("6 neurons", "31 (y) x 1 (x) px at 60 Hz", "27 min 0 s", "6.67 s x 54", "rate (Hz)"):
         assert said in text
     assert "ISI" not in text
     assert max(len(line) for line in text.split("\n")) < 130

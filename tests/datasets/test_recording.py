@@ -370,6 +370,6 @@ def test_covariates_follow_the_bins():
 def test_the_short_description_says_what_is_in_it():
     recording = two_blocks(attrs={"species": "mouse", "area": "retina"})
     lines = repr(recording).splitlines()
-    assert lines[0] == "arrays   mouse, retina   2 neurons   10 ms bins   4 x 3 px at 30 Hz"
+    assert lines[0] == "arrays   mouse, retina   2 neurons   10 ms bins   4 (y) x 3 (x) px at 30 Hz"
     assert lines[1].split() == ["train", "0.25", "s", "2", "blocks"]
     assert "<table>" in recording._repr_html_()

@@ -65,6 +65,7 @@ CONVEX = {
     "history_ridge": 1.0,
     "tolerance": 1e-2,
     "max_iterations": 1,
+    "crop": 3,
 }
 
 

@@ -306,7 +306,7 @@ def test_pearson_r_follows_from_the_file_alone(path, label):
 
 def test_all_models_are_scored_on_the_bins_that_the_longest_window_leaves(comparison, path):
     assert [comparison.fit(m).attrs["lead_in_bins"] for m in LABELS] == list(LEAD_INS)
-    assert comparison.details.attrs["longest_lead_in_bins"] == LONGEST
+    assert comparison.details.attrs["scored_from_bin"] == LONGEST
     with h5py.File(path) as file:
         for role in ROLES:
             observed = file[f"observed/stimulus/{role}"]

@@ -1,0 +1,133 @@
+"""What the weights of an LN model or GLM multiply, and what their size costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from neuromodels.datasets.blocks import Block
+from neuromodels.encoding.base import EncodingModel
+from neuromodels.fits.glm.design import Design
+from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
+from neuromodels.fits.options import ConvexOptions
+from neuromodels.options import OptionError
+
+
+def regressors(
+    model: EncodingModel, block: Block, start: int, targets: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """What the weights of an LN model or GLM multiply, for the bins of one block from `start` on.
+
+    Parameters
+    ----------
+    model : LN or GLM
+        Its own windows and bases make the regressors, so that fit and prediction agree.
+    block : Block
+        Unrepeated.
+    start : int
+        First bin, at least the model's lead-in.
+    targets : sequence of int
+        Neurons of the model that are fitted.
+
+    Returns
+    -------
+    shared : numpy.ndarray
+        (bin, column), float32: stimulus (basis, pixel), then coupling (basis, source neuron).
+    own : numpy.ndarray or None
+        (bin, target, basis), float32: each neuron's own past.
+    """
+    skip = start - model.stimulus_lead_in
+    with torch.no_grad():
+        movie = torch.from_numpy(block.movie(skip, block.n_bins))[None]
+        stimulus = model.stimulus.window(model.normalize(movie))[0].flatten(1)
+        columns, own = [stimulus], None
+        if model.uses_spikes:
+            spikes = torch.from_numpy(block.response[start - model.lead_in :].astype(np.float32))
+            if model.options.coupling:
+                columns.append(model.history_features(spikes[None], "coupling")[0].flatten(1))
+            own = model.history_features(spikes[None, :, targets], "own")[0].transpose(1, 2)
+            own = np.ascontiguousarray(own.numpy(), dtype=np.float32)
+        shared = torch.cat(columns, 1).numpy().astype(np.float32)
+    return shared, own
+
+
+def make_design(
+    model: EncodingModel,
+    blocks: list[Block],
+    start: int,
+    memory_gb: float,
+    targets: Sequence[int],
+) -> tuple[Design, np.ndarray]:
+    """Regressors and counts of the target neurons, all bins from `start` on in every block.
+
+    Above `memory_gb` the regressors are computed anew whenever they are needed.
+
+    Returns
+    -------
+    design : Design
+    counts : numpy.ndarray
+        (bin, target).
+
+    Raises
+    ------
+    OptionError
+        No block is longer than `start` bins.
+    """
+    usable = [block for block in blocks if block.n_bins > start]
+    if not usable:
+        longest = max(block.n_bins for block in blocks) * model.input.bin_width
+        raise OptionError(
+            f"the model looks back {start * model.input.bin_width:g} s, as long as every block "
+            f"(at most {longest:g} s).",
+            remedy="Give shorter histories.",
+        )
+    counts = np.concatenate([block.response[start:, targets] for block in usable])
+    n_neurons = len(model.input.neurons)
+    n_basis, n_pixels = model.stimulus.window.n_basis, model.input.n_pixels
+    n_stimulus, n_coupling, n_own = n_basis * n_pixels, 0, 0
+    mask = None
+    if model.uses_spikes:
+        n_own = model.own_basis.shape[1]
+        if model.options.coupling:
+            n_coupling = model.coupling_basis.shape[1] * n_neurons
+            mask = np.ones((n_stimulus + n_coupling, n_neurons), dtype=bool)
+            # Columns run over (basis, source): a neuron is not its own source.
+            itself = np.tile(np.eye(n_neurons, dtype=bool), (model.coupling_basis.shape[1], 1))
+            mask[n_stimulus:] = ~itself
+            mask = mask[:, targets]
+    size = 4 * len(counts) * (n_stimulus + n_coupling + n_own * len(targets))
+    kron = (n_basis, n_pixels)
+    if size <= memory_gb * 1e9:
+        held = [regressors(model, block, start, targets) for block in usable]
+        shared = np.concatenate([part for part, _ in held])
+        own = None if held[0][1] is None else np.concatenate([part for _, part in held])
+        return Design(shared, own, mask, kron=kron), counts
+    design = Design.from_blocks(
+        lambda i: regressors(model, usable[i], start, targets), len(usable), mask=mask, kron=kron
+    )
+    return design, counts
+
+
+def penalties(
+    model: EncodingModel, options: ConvexOptions
+) -> tuple[list[QuadraticPenalty], list[tuple[float, float]]]:
+    """All candidates, strongest ridge first within each smoothness, and their strengths."""
+    n_basis = model.stimulus.window.n_basis
+    n_stimulus = n_basis * model.input.n_pixels
+    n_coupling = 0
+    if model.uses_spikes and model.options.coupling:
+        n_coupling = model.coupling_basis.shape[1] * len(model.input.neurons)
+    total = n_stimulus + n_coupling
+    terms = (
+        ridge(total, 0, n_stimulus),
+        smoothness(n_basis, model.input.movie_shape, n_columns=total),
+        ridge(total, n_stimulus, total, name="coupling_ridge"),
+    )
+    strengths = [(r, s) for s in options.smoothness for r in sorted(options.ridge, reverse=True)]
+    candidates = [
+        QuadraticPenalty(terms, (r, s, options.history_ridge), own=options.history_ridge)
+        for r, s in strengths
+    ]
+    return candidates, strengths
