@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import xarray as xr
@@ -35,6 +36,10 @@ from neuromodels.datasets.validation import Problem
 
 _ORDERS = 100  # random orders of the trials: the error of a difference of ceilings to 7 %
 _WORKING_SET = 2**24  # values of repeats at a time
+
+
+#: Bins of the ceilings unless told otherwise, s.
+BIN_WIDTH = Fraction(1, 100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +139,7 @@ class Inspection:
         return self.text()
 
 
-def inspect_recording(recording: Recording, bin_width: float = 0.010) -> Inspection:
+def inspect_recording(recording: Recording, bin_width: float | None = None) -> Inspection:
     """Show what is in a recording, how reliable its neurons are, and what is wrong with it.
 
     Parameters
@@ -142,8 +147,9 @@ def inspect_recording(recording: Recording, bin_width: float = 0.010) -> Inspect
     recording : Recording
         It may have errors: they are listed, and the rest is shown as far as it can be read.
         Movies are checked in pieces and never held.
-    bin_width : float or Fraction
-        Bins of the ceilings, s. If the stored bins do not divide it, the next multiple of them.
+    bin_width : float or Fraction, optional
+        Bins of the ceilings, s; a multiple of the stored ones. 10 ms, or the next multiple, if not
+        given.
 
     Returns
     -------
@@ -152,15 +158,14 @@ def inspect_recording(recording: Recording, bin_width: float = 0.010) -> Inspect
     Raises
     ------
     InputError
-        If `bin_width` is no positive number.
+        If `bin_width` is no multiple of the stored bins.
     """
-    wanted = exact_bin_width(bin_width)
     report = recording.validate()
     readable, unreadable = _readable(recording) if report.errors else (recording, [])
     stimuli, used = [], math.nan
     if readable.stimuli:
         stored = exact_bin_width(readable.stored_bin_width)
-        view = readable.at(stored * math.ceil(wanted / stored))
+        view = readable.at(bin_width or stored * math.ceil(BIN_WIDTH / stored))
         used = view.bin_width
         stimuli = [_inspect_stimulus(view, name) for name in view.stimuli]
     attrs = recording.attrs

@@ -283,8 +283,8 @@ def _count_blocks(blocks: np.ndarray, bin_width: float) -> int:
 
 
 def _length_problem(n_blocks: int) -> str:
-    plural = "" if n_blocks == 1 else "s"
-    reason = f"test too short for an interval ({n_blocks} block{plural})"
+    needed = f"{MIN_BLOCKS} blocks of {BLOCK_SECONDS:g} s"
+    reason = f"test too short for an interval ({n_blocks} of {needed})"
     return "" if n_blocks >= MIN_BLOCKS else reason
 
 

@@ -108,6 +108,12 @@ def _detect_layout(path: Path, file: h5py.File) -> str:
     version = file.attrs.get("nwb_version")
     if version is not None:
         return "nwb"
+    if "neuromodels_result" in file.attrs:
+        raise _refuse(
+            path,
+            "is a result of neuromodels, not a recording",
+            "See it with `neuromodels show`, or open it with nm.load.",
+        )
     if isinstance(file.get("nwb_version"), h5py.Dataset):
         raise _refuse(
             path,

@@ -19,6 +19,8 @@ from neuromodels.datasets.frames import Frames
 if TYPE_CHECKING:
     from neuromodels.datasets.validation import Report
 
+#: Wider bins are taken for a slip of the unit, s.
+LARGEST_BIN = 1
 ROLES = ("train", "heldout", "test", "repeats")
 KINDS = ("count", "rate", "trace")
 
@@ -128,6 +130,12 @@ class Recording:
             If it is no whole multiple; the message names the nearest one.
         """
         wanted = exact_bin_width(bin_width)
+        if wanted > max(LARGEST_BIN, self._stored):
+            raise InputError(
+                f"{float(wanted):g} s is too wide for a bin",
+                where=f"{self.source}: bin_width",
+                remedy="Widths are in seconds: 10 ms is 0.010.",
+            )
         ratio = wanted / self._stored
         if ratio.denominator != 1:
             nearest = self._stored * max(1, round(ratio))

@@ -84,7 +84,9 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         raise InputError("is a folder", where=str(path), remedy="Give the name of a file.")
     if path.exists() and not overwrite:
         raise InputError(
-            "exists already", where=str(path), remedy="Choose another name, or say overwrite."
+            "exists already",
+            where=str(path),
+            remedy="Choose another name, or pass overwrite (--overwrite).",
         )
     if not path.parent.is_dir():
         raise InputError(

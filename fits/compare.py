@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from neuromodels.datasets.opening import open_recording
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.assembly import Assembly
@@ -31,8 +32,8 @@ MODELS = ("ln", "glm", "retina-cnn")
 
 
 def compare(
-    recording: Recording,
-    models: Sequence[str | ModelSpec] = MODELS,
+    recording: Recording | str | Path,
+    models: str | Sequence[str | ModelSpec] = MODELS,
     *,
     seed: int = 0,
     seeds: int = 1,
@@ -48,7 +49,7 @@ def compare(
 
     Parameters
     ----------
-    recording : Recording
+    recording : Recording or path
         Spike counts with a `train` role; `heldout` and `test` where there are any.
     models : sequence of str or ModelSpec
         Names such as "ln" or "retina-cnn:mcintosh2016", or what `nm.models.ln(...)` returns.
@@ -83,7 +84,8 @@ def compare(
     OptionError
         Something is wrong with a model or an option.
     """
-    requests = make_requests(list(models), options)
+    models = models.split(",") if isinstance(models, str) else list(models)
+    requests = make_requests([m.strip() if isinstance(m, str) else m for m in models], options)
     tree = _run(
         recording,
         requests,
@@ -101,7 +103,7 @@ def compare(
 
 
 def fit(
-    recording: Recording,
+    recording: Recording | str | Path,
     model: str | ModelSpec,
     *,
     seed: int = 0,
@@ -117,7 +119,7 @@ def fit(
 
     Parameters
     ----------
-    recording : Recording
+    recording : Recording or path
         Spike counts with a `train` role.
     model : str or ModelSpec
         A name such as "ln", or what `nm.models.ln(...)` returns.
@@ -212,7 +214,8 @@ def _check_length(model: EncodingModel, task: Task) -> None:
         raise OptionError(
             f"looks back {model.lead_in * width:g} s, but the shortest block lasts "
             f"{shortest * width:g} s.",
-            remedy="Give shorter histories.",
+            remedy="Give shorter histories; if the blocks should be longer, check that time is the "
+            "first axis of the movie.",
         )
 
 
@@ -230,7 +233,7 @@ def _call(task: Task, requests: list[Request], seeds: list[int]) -> dict[str, An
 
 
 def _run(
-    recording: Recording,
+    recording: Recording | str | Path,
     requests: list[Request],
     *,
     seed: int,
@@ -247,6 +250,8 @@ def _run(
         raise OptionError(f"seeds = {seeds} must be at least 1.")
     if resume and out is None:
         raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
+    if isinstance(recording, str | Path):
+        recording = open_recording(recording)
     task = prepare(recording, bin_width=bin_width, stimulus=stimulus)
     _check(requests, task)
     all_seeds = list(range(seed, seed + seeds))
@@ -263,6 +268,7 @@ def _run(
         with make_progress(progress) as telling:
             for index, request in enumerate(requests):
                 for one in all_seeds:
+                    telling.suffix = f" (seed {one})" if seeds > 1 else ""
                     fits[request.label, one] = _one_fit(
                         request, task, store, index, one, all_seeds[0], telling, fits
                     )

@@ -135,7 +135,7 @@ def make_requests(
     models : list
         Names or specifications.
     options : dict, optional
-        Options by model name.
+        Options by model name; those of models that are not asked for are left aside.
 
     Raises
     ------
@@ -149,10 +149,8 @@ def make_requests(
     asked = {getattr(spec, "name", str(spec)) for spec in specs}
     for name in options:
         if name not in asked:
-            raise OptionError(
-                f"options for {name!r}, which is not among the models.",
-                remedy=(f"Models: {', '.join(sorted(asked))}."),
-            )
+            # One file may serve several calls; a name that no model has is a mistake.
+            parse(name)
         if not isinstance(options[name], dict):
             raise OptionError(
                 f"options for {name!r} are {options[name]!r}.",

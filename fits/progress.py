@@ -13,7 +13,14 @@ class Progress(AbstractContextManager):
     """What long work tells while it runs; this one tells nothing.
 
     Used as ``with progress: progress.start(...)``.
+
+    Attributes
+    ----------
+    suffix : str
+        Added to the name of what starts next.
     """
+
+    suffix = ""
 
     def __exit__(
         self,
@@ -61,7 +68,7 @@ class BarProgress(Progress):
     def start(self, name: str, total: int) -> None:
         """Begin a bar."""
         self._began, self._first = time.monotonic(), None
-        self._task = self._bars.add_task("", name=name, note="", total=total)
+        self._task = self._bars.add_task("", name=name + self.suffix, note="", total=total)
 
     def update(self, done: int, note: str = "") -> None:
         """Move the bar; the time left follows from the steps seen so far."""
@@ -88,7 +95,7 @@ class LineProgress(Progress):
 
     def start(self, name: str, total: int) -> None:  # noqa: ARG002
         """Remember what began."""
-        self._name, self._began = name, time.monotonic()
+        self._name, self._began = name + self.suffix, time.monotonic()
 
     def finish(self, note: str = "") -> None:
         """Say that it is done, how long it took and how it ended."""

@@ -9,6 +9,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.storage import check_output, read_tree, write_tree
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
@@ -65,10 +67,25 @@ class Store:
                 where=str(self.folder),
                 remedy="Move it, or choose another output.",
             )
+        self._lock = FileLock(self.folder / "lock", timeout=0)
+        if self.folder.exists():
+            self._hold()
         if self.folder.exists() and (not resume or found is None):
+            self._lock.release()
             shutil.rmtree(self.folder)
         # What an interrupted run was allowed to replace, its resumption is.
         self._overwrite = overwrite or (resume and found is not None)
+
+    def _hold(self) -> None:
+        """Keep other processes off the folder; the system lets go when this one ends."""
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                "is being written by another run.",
+                where=str(self.folder),
+                remedy="Wait until it ends, or stop it.",
+            ) from error
 
     def result(self) -> xr.DataTree | None:
         """The result, if an earlier run was interrupted after writing it."""
@@ -88,6 +105,7 @@ class Store:
                 where=str(self.folder),
                 remedy="Choose an output in a folder that you can write to.",
             ) from error
+        self._hold()
         save_checkpoint(self._about, {}, {"key": self.key})
 
     def folder_of(self, index: int, seed: int | None = None) -> Path:
@@ -120,6 +138,7 @@ class Store:
 
     def clear(self) -> None:
         """Remove the folder: the result is written."""
+        self._lock.release(force=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -127,5 +146,5 @@ def _is_foreign(folder: Path) -> bool:
     """Whether there is something that no run of ours, wherever it was killed, has left."""
     if not folder.is_dir():
         return folder.exists()
-    ours = ("call.h5", ".call.h5.", "model_", "result.h5", ".result.h5.")
+    ours = ("lock", "call.h5", ".call.h5.", "model_", "result.h5", ".result.h5.")
     return not all(item.name.startswith(ours) for item in folder.iterdir())

@@ -26,6 +26,7 @@ _PUBLIC = {
     "compare": "neuromodels.fits.compare",
     "load": "neuromodels.fits.comparison",
     "predict": "neuromodels.fits.compare",
+    "inspect_recording": "neuromodels.analysis.inspection",
     "models": "",
 }
 
@@ -47,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_PUBLIC])
+    return [*__all__, "__version__"]

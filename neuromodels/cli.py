@@ -75,6 +75,9 @@ def _data_options(function: Callable) -> Callable:
     )
     @click.option("--stimulus", help="Which stimulus, if there are several.")
     @click.option("--test", help="Which trials are the repeated test, e.g. \"kind == 'repeat'\".")
+    @click.option(
+        "--axes", type=click.Choice(["xy", "yx"]), help="Pixel order of an NWB file.  [default: xy]"
+    )
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
@@ -82,10 +85,11 @@ def _data_options(function: Callable) -> Callable:
     return wrapped
 
 
-def _open(path: str, stimulus: str | None, test: str | None) -> Any:
+def _open(path: str, stimulus: str | None, test: str | None, axes: str | None) -> Any:
     import neuromodels as nm
 
-    return nm.open_recording(path, stimulus=stimulus, test=test)
+    options = {} if axes is None else {"axes": axes}
+    return nm.open_recording(path, stimulus=stimulus, test=test, **options)
 
 
 def _finite(value: Any) -> Any:
@@ -161,14 +165,15 @@ def inspect_command(
     bin_width: float | None,
     stimulus: str | None,
     test: str | None,
+    axes: str | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Show what is in a recording, how reliable its neurons are, and what is wrong with it."""
     from neuromodels.analysis.inspection import inspect_recording
 
-    recording = _open(file, stimulus, test)
-    found = inspect_recording(recording, **({} if bin_width is None else {"bin_width": bin_width}))
+    recording = _open(file, stimulus, test, axes)
+    found = inspect_recording(recording, bin_width)
     if as_json:
         _print_json(found.to_dict())
     elif not quiet:
@@ -203,6 +208,7 @@ def fit_command(
     bin_width: float | None,
     stimulus: str | None,
     test: str | None,
+    axes: str | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
@@ -215,7 +221,7 @@ def fit_command(
 
     options = _config(config) | _options(settings)
     make_request(model, options)  # a wrong name is told before a large recording is opened
-    opened = _open(recording, stimulus, test)
+    opened = _open(recording, stimulus, test, axes)
     fitted = nm.fit(
         opened,
         model,
@@ -271,13 +277,14 @@ def compare_command(
     bin_width: float | None,
     stimulus: str | None,
     test: str | None,
+    axes: str | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Fit models to RECORDING and compare them with each other and with the noise ceiling."""
-    opened = _open(recording, stimulus, test)
+    opened = _open(recording, stimulus, test, axes)
     _compare(
         opened,
         [name.strip() for name in models.split(",") if name.strip()],
@@ -335,6 +342,9 @@ def _compare(
 @click.option("--seed", type=int, help="Which seed of it.  [default: the first]")
 @click.option("--stimulus", help="Which stimulus of STIMULUS, if there are several.")
 @click.option("--test", help="Which trials of STIMULUS repeat, e.g. \"kind == 'repeat'\".")
+@click.option(
+    "--axes", type=click.Choice(["xy", "yx"]), help="Pixel order of an NWB file.  [default: xy]"
+)
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
 def predict_command(
     fitted: str,
@@ -344,6 +354,7 @@ def predict_command(
     seed: int | None,
     stimulus: str | None,
     test: str | None,
+    axes: str | None,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -357,7 +368,7 @@ def predict_command(
 
     check_output(out, overwrite)
     result = nm.load(fitted)
-    given = _stimulus(stimulus_file, stimulus, test)
+    given = _stimulus(stimulus_file, stimulus, test, axes)
     try:
         predicted = nm.predict(result, given, model=model, seed=seed)
     except nm.InputError as error:
@@ -374,7 +385,7 @@ def predict_command(
         click.echo(_size(out))
 
 
-def _stimulus(path: str, stimulus: str | None, test: str | None) -> Any:
+def _stimulus(path: str, stimulus: str | None, test: str | None, axes: str | None) -> Any:
     """A recording, or frames in a .npy file (told by its first bytes)."""
     import numpy as np
 
@@ -388,13 +399,36 @@ def _stimulus(path: str, stimulus: str | None, test: str | None) -> Any:
             f"cannot be read ({error.strerror}).", where=path, remedy="Check the path."
         ) from error
     if not is_numpy:
-        return _open(path, stimulus, test)
+        return _open(path, stimulus, test, axes)
     try:
         return np.load(path, allow_pickle=False)
     except ValueError as error:
         raise InputError(
             f"is no array of numbers ({error}).", where=path, remedy="Save frames with numpy.save."
         ) from error
+
+
+@_command(
+    "show",
+    "  neuromodels show cell.h5\n  neuromodels show cell.h5 --all-scores --figures figures\n",
+)
+@click.argument("result", type=click.Path())
+@click.option("--figures", type=click.Path(), help="Folder for the figures (PNG).")
+@click.option("--all-scores", is_flag=True, help="Print every score, per neuron too.")
+def show_command(
+    result: str, figures: str | None, all_scores: bool, quiet: bool, as_json: bool
+) -> None:
+    """Show the table of a RESULT that fit or compare wrote, and draw its figures again."""
+    import neuromodels as nm
+    from neuromodels.fits.table import comparison_summary, comparison_text
+
+    found = nm.load(result)
+    comparison = found if isinstance(found, nm.Comparison) else _as_comparison(found)
+    drawn = _figures(comparison, figures)
+    if as_json:
+        _print_json({"figures": drawn} | comparison_summary(comparison))
+    elif not quiet:
+        click.echo(comparison_text(comparison, all_scores))
 
 
 @_command("demo", "  neuromodels demo\n  neuromodels demo --out results/demo.h5 --overwrite\n")

@@ -93,7 +93,7 @@ def make_options(cls: type[T], given: dict[str, Any], where: str = "") -> T:
     Parameters
     ----------
     cls : type
-        Dataclass of options. Lists are taken for tuples; a number for a one-item tuple is not.
+        Dataclass of options. Lists are taken for tuples, and one value for a tuple of one.
     given : dict
         Names and values.
     where : str
@@ -117,6 +117,8 @@ def make_options(cls: type[T], given: dict[str, Any], where: str = "") -> T:
             raise OptionError(f"unknown option {name!r}.", where, nearest(name, known))
         if isinstance(value, list):
             value = tuple(value)
+        if not _fits_type(value, hints[name]) and _fits_type((value,), hints[name]):
+            value = (value,)
         if not _fits_type(value, hints[name]):
             raise OptionError(
                 f"option {name} = {value!r} is of the wrong kind.",

@@ -188,6 +188,13 @@ class EncodingModel(nn.Module):
         """Filters over lags, made from the weights, for people and figures."""
         return {}
 
+    @staticmethod
+    def filter_units(name: str) -> str:
+        """Units of a derived filter."""
+        if name in ("history_filter", "coupling_filter"):
+            return "drive per spike"
+        return "drive per standard deviation of the stimulus" if "filter" in name else "1"
+
     def parameters_dataset(self) -> xr.Dataset:
         """Return the weights, labelled, and the filters that they make.
 
@@ -206,7 +213,8 @@ class EncodingModel(nn.Module):
             values = value.detach().cpu().numpy().copy()
             variables[key.replace(".", "_")] = (dims[key], values, {"state_key": key})
         for name, (names, values) in self.filters().items():
-            variables[name] = (names, np.array(values), {"derived": 1})
+            about = {"derived": 1, "units": self.filter_units(name)}
+            variables[name] = (names, np.array(values), about)
         sizes = {
             name: size
             for names, values, *_ in variables.values()

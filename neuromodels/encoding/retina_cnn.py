@@ -21,6 +21,9 @@ from neuromodels.encoding.layers import Convolution, Dropout, GaussianNoise, Uni
 from neuromodels.encoding.nonlinearities import SoftplusOutput
 from neuromodels.options import OptionError
 
+#: Kernels of the first and of later layers, at most, pixels.
+LARGEST_KERNELS = (15, 7)
+
 
 @dataclass(frozen=True)
 class RetinaCNNOptions:
@@ -35,8 +38,11 @@ class RetinaCNNOptions:
         lag a weight of its own, as published.
     delay : int
         Bins between an output and the last bin seen; 1 is strictly past.
-    channels, kernels : tuple of int
-        Features and kernel size (pixels) of each convolution.
+    channels : tuple of int
+        Features of each convolution.
+    kernels : tuple of int or "auto"
+        Kernel size of each convolution, pixels; "auto" takes half of the movie's larger side, at
+        most 15 pixels in the first layer and 7 in later ones.
     stack : int
         Build each kernel as a stack of linear kernels of this size (2 or more); 0 for one kernel.
     norm : {"none", "batch", "abs-batch"}
@@ -66,7 +72,7 @@ class RetinaCNNOptions:
     temporal_basis: int = 16
     delay: int = 1
     channels: tuple[int, ...] = (16, 32)
-    kernels: tuple[int, ...] = (15, 7)
+    kernels: tuple[int, ...] | Literal["auto"] = "auto"
     stack: int = 0
     norm: Literal["none", "batch", "abs-batch"] = "none"
     norm_output: bool = False
@@ -84,14 +90,15 @@ class RetinaCNNOptions:
     activity_l1: float = 0.0
 
     def __post_init__(self):
-        if not len(self.channels) == len(self.kernels) == len(self.noise) >= 1:
+        kernels = self.channels if self.kernels == "auto" else self.kernels
+        if not len(self.channels) == len(kernels) == len(self.noise) >= 1:
             raise OptionError(
                 f"channels {self.channels}, kernels {self.kernels} and noise {self.noise} must "
                 "have one value per convolution."
             )
         if self.history != "auto" and not self.history > 0:
             raise OptionError(f"history = {self.history!r} must be a positive number of seconds.")
-        if min(self.channels) < 1 or min(self.kernels) < 1:
+        if min(self.channels) < 1 or min(kernels) < 1:
             raise OptionError("channels and kernels must be at least 1.")
         if self.delay < 0 or self.temporal_basis < 0:
             raise OptionError("delay and temporal_basis must not be negative.")
@@ -120,6 +127,36 @@ class RetinaCNNOptions:
             active=self.output == "parametric-softplus",
             remedy="Give output = 'parametric-softplus' too, or leave it at its default.",
         )
+
+
+def kernels_for(movie_shape: tuple[int, int, int], n_layers: int) -> tuple[int, ...]:
+    """Kernel sizes for a movie: odd, half of what is left of its larger side, capped.
+
+    Parameters
+    ----------
+    movie_shape : tuple of int
+        (channel, y, x).
+    n_layers : int
+        Convolutions.
+
+    Returns
+    -------
+    tuple of int
+        15 and 7 for sides of 30 pixels and more, less for smaller movies, so that weights are
+        shared over space wherever there is space.
+
+    Examples
+    --------
+    >>> kernels_for((1, 31, 1), 2), kernels_for((1, 12, 10), 2)
+    ((15, 7), (5, 3))
+    """
+    left, found = max(movie_shape[1:]), []
+    for layer in range(n_layers):
+        half = left // 2
+        odd = max(1, half - 1 + half % 2)
+        found.append(min(LARGEST_KERNELS[min(layer, 1)], odd))
+        left -= found[-1] - 1
+    return tuple(found)
 
 
 class RetinaCore(nn.Module):
@@ -243,6 +280,9 @@ class RetinaCNN(EncodingModel):
     kind = "retina-cnn"
 
     def __init__(self, data: Input, options: RetinaCNNOptions, seed: int = 0):
+        if options.kernels == "auto":
+            chosen = kernels_for(data.movie_shape, len(options.channels))
+            options = replace(options, kernels=chosen)
         super().__init__(data, options)
         if options.history == "auto":
             raise OptionError(

@@ -291,7 +291,7 @@ def test_every_stimulus_has_a_section_of_its_own():
     assert [item.name for item in found.stimuli] == ["bars", "natural"]
     assert [item.rate.tolist() for item in found.stimuli] == [[100, 100], [200, 200]]
     lines = found.text().split("\n")
-    assert lines.index("bars   2 x 2 px") < lines.index("natural   2 x 2 px")
+    assert lines.index("bars   2 (y) x 2 (x) px") < lines.index("natural   2 (y) x 2 (x) px")
 
 
 def test_columns_align_whatever_the_script_of_the_ids():
@@ -337,7 +337,13 @@ def test_the_bundled_recording_as_measured_by_hand():
     assert found.stimuli[0].over_blocks.drifts[0]
     assert not found.errors
     text = found.text()
-    for said in ("6 neurons", "31 (y) x 1 (x) px at 60 Hz", "27 min 0 s", "6.67 s x 54", "rate (Hz)"):
+    for said in (
+        "6 neurons",
+        "31 (y) x 1 (x) px at 60 Hz",
+        "27 min 0 s",
+        "6.67 s x 54",
+        "rate (Hz)",
+    ):
         assert said in text
     assert "ISI" not in text
     assert max(len(line) for line in text.split("\n")) < 130

@@ -246,10 +246,10 @@ def test_below_twenty_blocks_there_is_a_reason_and_no_interval():
     options = {"bin_width": 0.05, "null_rate": HZ * 0.05}
     low, high, reason = interval_or_reason("bits_per_spike", model, counts, **options)
     assert np.isnan(low).all() and np.isnan(high).all()
-    assert (reason == "test too short for an interval (7 blocks)").all()
+    assert (reason == "test too short for an interval (7 of 20 blocks of 6 s)").all()
     model[:720] = np.nan  # what is not predicted does not count: 6 s are left
     _, _, reason = interval_or_reason("bits_per_spike", model, counts, reduction="mean", **options)
-    assert reason == "test too short for an interval (1 block)"
+    assert reason == "test too short for an interval (1 of 20 blocks of 6 s)"
 
 
 def test_a_lead_in_does_not_make_a_test_of_180_seconds_too_short():
@@ -270,11 +270,11 @@ def test_time_without_predictions_or_responses_changes_nothing():
     np.testing.assert_allclose(found.low, expected.low, rtol=1e-10)
     nothing = np.full_like(model, np.nan)
     _, _, reason = interval_or_reason("bits_per_spike", nothing, counts, **options)
-    assert (reason == "test too short for an interval (0 blocks)").all()
+    assert (reason == "test too short for an interval (0 of 20 blocks of 6 s)").all()
     # a cell lost after a third of the test is judged by what it has
     counts[1200:, 2] = np.nan
     _, _, reason = interval_or_reason("bits_per_spike", model, counts, **options)
-    assert reason[2] == "test too short for an interval (10 blocks)"
+    assert reason[2] == "test too short for an interval (10 of 20 blocks of 6 s)"
     assert (np.delete(reason, 2) == "").all()
 
 

@@ -38,7 +38,6 @@ def test_defaults_are_filled_in_and_lists_become_tuples():
         ({"needed": "1"}, "Expected float"),
         ({"needed": True}, "Expected float"),
         ({"needed": None}, "Expected float"),
-        ({"sizes": 4}, "Expected list of int"),
         ({"sizes": [1.5]}, "Expected list of int"),
         ({"mode": "three"}, "Expected 'one' or 'two'"),
         ({"mode": ["one"]}, "Expected 'one' or 'two'"),

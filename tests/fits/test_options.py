@@ -76,7 +76,7 @@ def test_an_option_of_another_model_is_unknown():
         ("ln", "rank", 1.5, "int"),
         ("ln", "rank", True, "int"),
         ("ln", "nonlinearity", "relu", "'softplus' or 'exp'"),
-        ("ln", "ridge", 0.1, "list of float"),
+        ("ln", "ridge", "strong", "list of float"),
         ("ln", "ridge", ["a"], "list of float"),
         ("glm", "own_history", None, "float"),
         ("retina-cnn", "norm_output", 1, "bool"),
@@ -148,9 +148,8 @@ def test_equal_models_get_numbers_and_options_go_by_name():
 
 def test_what_cannot_be_compared_is_said():
     assert "no model was given" in said(make_requests, [])
-    assert "options for 'glm', which is not among the models" in said(
-        make_requests, ["ln"], {"glm": {}}
-    )
+    assert "Did you mean 'retina-cnn'?" in said(make_requests, ["ln"], {"retina_cnn": {}})
+    assert make_requests(["ln"], {"glm": {"history": 0.2}}) == make_requests(["ln"])
     assert "options for 'ln' are 5" in said(make_requests, ["ln"], {"ln": 5})
     assert "5 is not a model" in said(make_requests, [5])
     assert "None is not a model" in said(make_request, None)

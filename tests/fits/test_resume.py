@@ -96,3 +96,36 @@ def test_resume_of_another_call_is_refused(tmp_path):
         )
     with pytest.raises(nm.InputError, match="unfinished run"):
         nm.compare(recording, ["ln"], out=out, options={"ln": {"history": 0.1}}, progress=False)
+
+
+def test_two_runs_cannot_write_one_output(tmp_path):
+    recording, out = small_recording(), tmp_path / "out.h5"
+    options = {"ln": {"history": 0.1}}
+
+    class Second(Progress):
+        said = ""
+
+        def start(self, name, total):
+            # Another process, in the middle of the first run.
+            code = (
+                "import sys; sys.path.insert(0, sys.argv[1])\n"
+                "import neuromodels as nm\n"
+                "from small_recording import small_recording\n"
+                "try:\n"
+                "    nm.compare(small_recording(), ['ln'], out=sys.argv[2], resume=True,\n"
+                "               options={'ln': {'history': 0.1}}, progress=False)\n"
+                "except nm.InputError as error:\n"
+                "    print(error)\n"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", code, str(SUPPORT), str(out)],
+                capture_output=True,
+                text=True,
+                check=True,
+                cwd=tmp_path,
+            )
+            Second.said = done.stdout
+
+    nm.compare(recording, ["ln"], out=out, options=options, progress=Second())
+    assert "is being written by another run" in Second.said
+    assert [path.name for path in tmp_path.iterdir()] == ["out.h5"]
