@@ -112,7 +112,7 @@ def recording_from_arrays(
     >>> movie = rng.integers(0, 2, (1000, 8, 8))
     >>> spikes = rng.poisson(0.1, (1000, 3))
     >>> recording_from_arrays(movie, spikes, bin_width=0.010)
-    arrays   3 neurons   10 ms bins   8 x 8 px at 100 Hz
+    arrays   3 neurons   10 ms bins   8 (y) x 8 (x) px at 100 Hz
       train   10 s                   1 block
     """
     if kind not in KINDS:
