@@ -155,7 +155,7 @@ class _Table:
             ["ceiling", "", number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3), "1", ""]
         )
         bits = float(ceiling.sel(ceiling_kind="leave_one_out_bits_per_spike").mean())
-        rows.append(["PSTH of the other repeats", "a reference, no limit", "", "", number(bits)])
+        rows.append(["leave-one-out PSTH", "a reference, no limit", "", "", number(bits)])
         return headings, rows
 
     def notes(self) -> list[str]:
