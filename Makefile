@@ -45,7 +45,7 @@ lint: $(STAMP)  ## Check for unused code and for format
 	@$(VENV)/bin/ruff format --check .
 
 bench: $(STAMP) $(PEERS)  ## Time the fits beside a peer's, and print the figures
-	@$(VENV)/bin/python tests/benchmarks/bench_glm.py --peer-python $(PEERS_VENV)/bin/python $(ARGS)
+	@$(VENV)/bin/python tests/benchmarks/bench_glm.py --tolerance 1e-7 --peer-python $(PEERS_VENV)/bin/python $(ARGS)
 
 reproduce: $(STAMP)  ## Repeat the simulations and long fits behind the documented numbers (slow tests)
 	@$(VENV)/bin/pytest -m slow $(ARGS)
