@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -182,8 +182,3 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise OptionError(
             f"is not TOML: {error}.", str(path), "See tomllib's rules, for example ridge = [1e-3]."
         ) from error
-
-
-def as_dict(options: ConvexOptions | TrainingOptions) -> dict[str, Any]:
-    """Options as plain values."""
-    return {field.name: getattr(options, field.name) for field in fields(options)}

@@ -38,11 +38,9 @@ class _Paragraphs(click.Command):
 
 @click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="neuromodels")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.pass_context
-def cli(context: click.Context, debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+def cli() -> None:
     """Fit models to neural recordings and compare them with baselines and the noise ceiling."""
-    context.obj = {"debug": debug}
 
 
 def _command(name: str, examples: str) -> Callable[[Callable], click.Command]:

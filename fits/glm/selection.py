@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from neuromodels.analysis import metrics
 from neuromodels.fits.glm.curvature import Gram, compute_gram, gram_at, gram_of_copies
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.likelihood import nonlinearity_named
@@ -230,19 +231,10 @@ def bits_per_spike(
     (neuron,)
         NaN without spikes or with a reference of 0; −∞ for a rate of 0 where there was a spike.
     """
-    rate = nonlinearity_named(nonlinearity).rate
-    result = np.full(counts.shape[1], np.nan)
-    with np.errstate(over="ignore", divide="ignore"):
-        for n, predictor in enumerate(design.linear_predictor(weights).T):
-            spikes = float(np.sum(counts[:, n]))
-            if spikes == 0 or reference[n] == 0:
-                continue
-            rates = rate(predictor)
-            where = np.flatnonzero(counts[:, n])
-            gain = np.sum(counts[where, n] * np.log(rates[where] / reference[n]))
-            gain -= np.sum(rates) - reference[n] * len(rates)
-            result[n] = gain / (spikes * np.log(2))
-    return result
+    with np.errstate(over="ignore"):
+        rates = nonlinearity_named(nonlinearity).rate(design.linear_predictor(weights))
+    # A rate that overflows is refused by the metric; as the largest number it scores -inf.
+    return metrics.bits_per_spike(np.minimum(rates, np.finfo(float).max), counts, reference)
 
 
 def _log_strengths(penalty: QuadraticPenalty) -> np.ndarray:
