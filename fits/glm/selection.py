@@ -233,8 +233,8 @@ def bits_per_spike(
     """
     with np.errstate(over="ignore"):
         rates = nonlinearity_named(nonlinearity).rate(design.linear_predictor(weights))
-    # A rate that overflows is refused by the metric; as the largest number it scores -inf.
-    return metrics.bits_per_spike(np.minimum(rates, np.finfo(float).max), counts, reference)
+        # The metric refuses infinite rates; the largest number scores worse than anything real.
+        return metrics.bits_per_spike(np.minimum(rates, np.finfo(float).max), counts, reference)
 
 
 def _log_strengths(penalty: QuadraticPenalty) -> np.ndarray:
