@@ -1,4 +1,4 @@
-"""The one error for input that a person has to mend: where it is, what is wrong, what to do."""
+"""The errors for input that a person has to mend: where it is, what is wrong, what to do."""
 
 
 class InputError(ValueError):
@@ -27,8 +27,12 @@ class InputError(ValueError):
 
     def __reduce__(self):
         # Keyword-only arguments do not survive the default pickling, which worker processes use.
-        return (_rebuild, (self.what, self.where, self.remedy))
+        return (_rebuild, (type(self), self.what, self.where, self.remedy))
 
 
-def _rebuild(what: str, where: str, remedy: str) -> InputError:
-    return InputError(what, where=where, remedy=remedy)
+class RecordingError(InputError):
+    """A file, folder or object that cannot be opened as a recording."""
+
+
+def _rebuild(kind: type[InputError], what: str, where: str, remedy: str) -> InputError:
+    return kind(what, where=where, remedy=remedy)

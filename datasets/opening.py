@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from pathlib import Path
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-import h5py
-
-from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.errors import InputError, RecordingError
 from neuromodels.datasets.recording import Recording
+from neuromodels.datasets.sources import HDF5, Source
 
+if TYPE_CHECKING:
+    from neuromodels.datasets.image_recording import ImageRecording
+
+#: Modules of `datasets.formats` in the order in which they are asked. Each has `TITLE`, `OPTIONS`,
+#: `recognizes(source)` and `read(source, *, bin_width, stimulus, test, **options)`.
+FORMATS = (
+    "labelled_hdf5",
+    "nwb",
+)
+#: What every format takes.
+COMMON_OPTIONS = ("bin_width", "stimulus", "test")
 READABLE = "neuromodels reads its own HDF5 recordings and NWB 2.x files"
 ARRAYS = "other data come in through neuromodels.recording_from_arrays"
-HDF5 = b"\x89HDF\r\n\x1a\n"
 # What other files begin with, to say what was found.
 SIGNATURES = {
     b"MATLAB 5.0": "a MATLAB v5 file",
@@ -22,16 +33,21 @@ SIGNATURES = {
     b"\x1f\x8b": "a gzip archive",
     b"%PDF": "a PDF document",
 }
+# What libraries raise when a file is not what it claims to be.
+UNREADABLE = (
+    *(OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, AttributeError),
+    *(IndexError, ArithmeticError, AssertionError, NotImplementedError, MemoryError),
+)
 
 
 def open_recording(
-    path: str | Path, *, bin_width=None, stimulus=None, test=None, **options
-) -> Recording:
+    path, *, bin_width=None, stimulus=None, test=None, **options
+) -> Recording | ImageRecording:
     """Open a recording from a file: spikes in bins, the frames that were shown, and the test.
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path, address or binary file object
         A recording that neuromodels wrote, or an NWB 2.x file with sorted units and the frames of
         the stimulus. Which of them it is, is found from the content.
     bin_width : float or Fraction, s, optional
@@ -44,106 +60,78 @@ def open_recording(
         ``"none"``. By default, trials whose frames are identical are the test;
         ``recording.attrs["notes"]`` and ``role.attrs["selection"]`` say what was chosen and why.
     **options
-        NWB: `table` (table of trials), `axes` ("xy" as in the NWB schema, or "yx" for files that
-        hold (frame, y, x)) and `finest_bin_width` (s). See `neuromodels.datasets.formats.nwb.read`.
+        Of the format; `docs/recordings.md` has a recipe for each.
 
     Returns
     -------
-    Recording
+    Recording or ImageRecording
         Frames stay in the file until they are needed.
 
     Raises
     ------
-    InputError
-        If the file or an option cannot be used; the message says what to do.
+    RecordingError
+        If the file or an option cannot be used; the message says what to do. (It is an
+        `InputError`.)
     """
-    path = Path(path)
-    if _detect(path) == "nwb":
-        from neuromodels.datasets.formats import nwb
-
-        _check_options(path, options, nwb.OPTIONS, "an NWB file")
-        return nwb.read(path, bin_width=bin_width, stimulus=stimulus, test=test, **options)
-    from neuromodels.datasets.formats import labelled_hdf5
-
-    _check_options(path, options, (), "a neuromodels recording")
-    if test is not None:
-        raise InputError(
-            "does not apply: the file says which part is the test",
-            where=f"{path}: test",
-            remedy="Leave test= out, or open the original recording with it.",
-        )
-    recording = labelled_hdf5.read(path)
-    if stimulus is not None:
-        recording = _only(recording, [stimulus] if isinstance(stimulus, str) else list(stimulus))
-    return recording if bin_width is None else recording.at(bin_width)
-
-
-def _detect(path: Path) -> str:
-    """ "nwb" or "neuromodels"; everything else is an error that says what was found."""
-    if path.is_dir():
-        raise _refuse(path, "is a folder", f"Give a file; {READABLE}.")
-    if not path.exists():
-        near = []
-        if path.parent.is_dir():
-            names = [item.name for item in path.parent.iterdir()]
-            near = difflib.get_close_matches(path.name, names, 1, cutoff=0.8)
-        hint = f"Did you mean {path.with_name(near[0])}?" if near else "Check the path."
-        raise _refuse(path, "there is no such file", hint)
+    source = Source(path)
     try:
-        with path.open("rb") as file:
-            head = file.read(128)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise _refuse(path, f"cannot be read ({reason})", "Check its permissions.") from error
-    try:
-        with h5py.File(path, "r") as file:
-            return _detect_layout(path, file)
-    except OSError as error:
-        raise _not_hdf5(path, head, str(error)) from error
+        reader = _reader(source)
+        _check_options(source, options, reader)
+        return reader.read(source, bin_width=bin_width, stimulus=stimulus, test=test, **options)
+    except RecordingError:
+        raise
+    except InputError as error:
+        raise RecordingError(error.what, where=error.where, remedy=error.remedy) from error
+    except UNREADABLE as error:
+        said = (str(error).strip().splitlines() or [""])[0][:200]
+        raise source.error(
+            f"cannot be read ({type(error).__name__}{': ' if said else ''}{said})",
+            "The file is damaged, or not what it claims to be: export or download it again.",
+        ) from error
 
 
-def _detect_layout(path: Path, file: h5py.File) -> str:
-    if "neuromodels_schema" in file.attrs:
-        return "neuromodels"
-    version = file.attrs.get("nwb_version")
-    if version is not None:
-        return "nwb"
-    if "neuromodels_result" in file.attrs:
-        raise _refuse(
-            path,
-            "is a result of neuromodels, not a recording",
-            "See it with `neuromodels show`, or open it with nm.load.",
-        )
-    if isinstance(file.get("nwb_version"), h5py.Dataset):
-        raise _refuse(
-            path,
-            "is an NWB file of version 1, which pynwb does not read",
-            "Convert it to NWB 2.x (the data's owners often offer a newer version).",
-        )
-    if "MATLAB_class" in {name for item in file.values() for name in item.attrs}:
-        raise _refuse(path, "is a MATLAB v7.3 file", f"{READABLE}; {ARRAYS}.")
-    names = list(file)
-    listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-    what = f"holds {listed}" if names else "is empty"
-    raise _refuse(path, f"is an HDF5 file of unknown layout ({what})", f"{READABLE}; {ARRAYS}.")
+def _reader(source: Source) -> ModuleType:
+    """The module that reads this source; anything else is an error that says what was found."""
+    if not source.is_folder and not source.head:
+        raise source.error("is empty", "Copy or export it again.")
+    for name in FORMATS:
+        module = import_module(f"neuromodels.datasets.formats.{name}")
+        if module.recognizes(source):
+            return module
+    raise _unknown(source)
 
 
-def _not_hdf5(path: Path, head: bytes, said: str) -> InputError:
-    if not head:
-        return _refuse(path, "is empty", "Copy or export it again.")
-    if head.startswith(HDF5):
-        if "unable to lock" in said:
-            remedy = "Close the program that writes it, then try again."
-            return _refuse(path, "is being written by another program", remedy)
-        return _refuse(
-            path,
-            "is a damaged or truncated HDF5 file",
-            "Copy or download it again, and compare its size with the original's.",
-        )
-    kind = next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)
-    if kind is None:
-        kind = "a text file" if _is_text(head) else "no HDF5 file"
-    return _refuse(path, f"is {kind}, not a recording", f"{READABLE}; {ARRAYS}.")
+def _unknown(source: Source) -> RecordingError:
+    remedy = f"{READABLE}; {ARRAYS}."
+    if source.is_folder:
+        return source.error("is a folder", f"Give a file; {READABLE}.")
+    if source.root is not None:
+        names = list(source.root.members)
+        if "neuromodels_result" in source.root.attrs:
+            return source.error(
+                "is a result of neuromodels, not a recording",
+                "See it with `neuromodels show`, or open it with nm.load.",
+            )
+        if "nwb_version" in names:
+            return source.error(
+                "is an NWB file of version 1, which pynwb does not read",
+                "Convert it to NWB 2.x (the data's owners often offer a newer version).",
+            )
+        if _is_matlab(source):
+            return source.error("is a MATLAB v7.3 file", remedy)
+        listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        what = f"holds {listed}" if names else "is empty"
+        return source.error(f"is an HDF5 file of unknown layout ({what})", remedy)
+    if source.head.startswith(HDF5):
+        source.hdf5()  # says what is wrong with it
+    known = (name for start, name in SIGNATURES.items() if source.head.startswith(start))
+    kind = next(known, "a text file" if _is_text(source.head) else "no HDF5 file")
+    return source.error(f"is {kind}, not a recording", remedy)
+
+
+def _is_matlab(source: Source) -> bool:
+    with source.hdf5() as file:
+        return "MATLAB_class" in {name for item in file.values() for name in item.attrs}
 
 
 def _is_text(head: bytes) -> bool:
@@ -153,25 +141,14 @@ def _is_text(head: bytes) -> bool:
         return False
 
 
-def _check_options(path: Path, options: dict, known: tuple[str, ...], what: str) -> None:
-    every = ("bin_width", "stimulus", "test", *known)
+def _check_options(source: Source, options: dict, reader: ModuleType) -> None:
+    every = (*COMMON_OPTIONS, *reader.OPTIONS)
     for name in options:
-        if name not in known:
+        if name not in every:
             near = difflib.get_close_matches(name, every, 1)
             hint = f"Did you mean {near[0]!r}? " if near else ""
             raise InputError(
-                f"unknown option for {what}",
-                where=f"{path}: {name}",
+                f"unknown option for {reader.TITLE}",
+                where=f"{source.name}: {name}",
                 remedy=f"{hint}Options: {', '.join(every)}.",
             )
-
-
-def _only(recording: Recording, names: list[str]) -> Recording:
-    for name in names:
-        recording.roles(name)  # an unknown stimulus is an error that lists the known ones
-    others = [name for name in recording.stimuli if name not in names]
-    return Recording(recording.tree.drop_nodes(others), recording.source)
-
-
-def _refuse(path: Path, what: str, remedy: str) -> InputError:
-    return InputError(what, where=str(path), remedy=remedy)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Protocol
 
 import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.binning import (
     bin_edges,
-    bin_spike_times,
     frames_on_screen,
     smallest_unsigned,
     whole_bins,
@@ -67,6 +67,16 @@ class Movie:
         return ends
 
 
+class Responses(Protocol):
+    """What neurons did, on the clock of the movie; see `sessions.Units` and `sessions.Traces`."""
+
+    kind: str
+    units: str | None
+
+    def binned(self, start: float, width: Fraction, n_bins: int) -> np.ndarray:
+        """Responses (bin, neuron) in `n_bins` bins from `start`, s."""
+
+
 @dataclass(frozen=True)
 class Declared:
     """Which part the user says is the test: rows of the trials, or stretches of time."""
@@ -88,7 +98,7 @@ def frames_of_intervals(movie: Movie, intervals: np.ndarray) -> list[Stretch]:
 
 def make_roles(
     movie: Movie,
-    spike_times: Sequence[np.ndarray],
+    responses: Responses,
     width: Fraction,
     *,
     trials: np.ndarray | None = None,
@@ -100,7 +110,8 @@ def make_roles(
     Parameters
     ----------
     movie : Movie
-    spike_times : list of sorted arrays, s
+    responses : Responses
+        Sorted spikes or traces on the clock of the movie.
     width : Fraction
         Width of the bins, s.
     trials : (trial, 2), s, optional
@@ -126,9 +137,9 @@ def make_roles(
     roles = {}
     blocks = _joined(train, movie.breaks)
     if blocks:
-        roles["train"] = _train_role(movie, spike_times, blocks, width)
+        roles["train"] = _train_role(movie, responses, blocks, width)
     if choice.clips:
-        roles["test"], said = _test_role(movie, spike_times, stretches, choice, width)
+        roles["test"], said = _test_role(movie, responses, stretches, choice, width)
         notes += said
     roles = {role: node for role, node in roles.items() if node.sizes["time"]}
     return roles, choice.reason, notes
@@ -247,14 +258,14 @@ def _joined(stretches: Sequence[Stretch], breaks: np.ndarray) -> list[Stretch]:
     return joined
 
 
-def _train_role(movie, spike_times, blocks, width) -> xr.Dataset:
+def _train_role(movie, responses, blocks, width) -> xr.Dataset:
     ends = movie.ends
     frames = np.concatenate([np.arange(start, stop) for start, stop in blocks])
     counts, times, labels = [], [], []
     for label, (start, stop) in enumerate(blocks):
         onset = float(movie.onsets[start])
         n_bins = whole_bins(float(ends[stop - 1]) - onset, width)
-        counts.append(_counts(spike_times, onset, width, n_bins))
+        counts.append(responses.binned(onset, width, n_bins))
         times.append(bin_edges(onset, width, n_bins)[:-1])
         labels.append(np.full(n_bins, label, dtype=np.int32))
     time = np.concatenate(times)
@@ -266,7 +277,9 @@ def _train_role(movie, spike_times, blocks, width) -> xr.Dataset:
     pieces = f"{len(blocks)} stretch{'es' if len(blocks) != 1 else ''} of unrepeated frames"
     return build_role(
         _select(movie.frames, frames),
-        smallest_unsigned(np.concatenate(counts)),
+        _joined_counts(counts, responses.kind),
+        kind=responses.kind,
+        response_units=responses.units,
         bin_width=width,
         time=time,
         block=np.concatenate(labels),
@@ -278,12 +291,12 @@ def _train_role(movie, spike_times, blocks, width) -> xr.Dataset:
     )
 
 
-def _test_role(movie, spike_times, stretches, choice, width) -> tuple[xr.Dataset, list[str]]:
+def _test_role(movie, responses, stretches, choice, width) -> tuple[xr.Dataset, list[str]]:
     """All clips after one another, each a block; trials that end earlier are ragged."""
     notes = []
     ends = movie.ends
     n_trials = max(len(clip.trials) for clip in choice.clips)
-    frames, onsets, shown, times, labels, responses, starts = [], [], [], [], [], [], []
+    frames, onsets, shown, times, labels, parts, starts = [], [], [], [], [], [], []
     n_frames, begin = 0, 0.0
     for label, clip in enumerate(choice.clips):
         first, stop = stretches[clip.reference]
@@ -296,8 +309,8 @@ def _test_role(movie, spike_times, stretches, choice, width) -> tuple[xr.Dataset
         response = []
         for (a, _), lasts in zip(trials, lengths, strict=True):
             there = min(n_bins, whole_bins(float(lasts), width))
-            response.append(_counts(spike_times, float(movie.onsets[a]), width, there))
-        responses.append(_stack(response, n_trials, n_bins))
+            response.append(responses.binned(float(movie.onsets[a]), width, there))
+        parts.append(_stack(response, n_trials, n_bins))
         starts = [float(movie.onsets[a]) for a, _ in trials]
         jitter = [
             float(np.abs(movie.onsets[a:b] - movie.onsets[a] - own).max())
@@ -324,7 +337,9 @@ def _test_role(movie, spike_times, stretches, choice, width) -> tuple[xr.Dataset
     one = len(choice.clips) == 1
     role = build_role(
         _select(movie.frames, np.concatenate(frames)),
-        np.concatenate(responses, axis=1),
+        np.concatenate(parts, axis=1),
+        kind=responses.kind,
+        response_units=responses.units,
         bin_width=width,
         time=np.concatenate(times),
         block=np.concatenate(labels),
@@ -340,15 +355,9 @@ def _test_role(movie, spike_times, stretches, choice, width) -> tuple[xr.Dataset
     return role, notes
 
 
-def _counts(spike_times, start: float, width: Fraction, n_bins: int) -> np.ndarray:
-    # Only the spikes nearby: with many trials, looking at all of them would take minutes.
-    margin = float(width)
-    stop = start + n_bins * float(width) + margin
-    near = [
-        times[np.searchsorted(times, start - margin) : np.searchsorted(times, stop)]
-        for times in spike_times
-    ]
-    return bin_spike_times(near, start, width, n_bins)[0]
+def _joined_counts(parts: list[np.ndarray], kind: str) -> np.ndarray:
+    joined = np.concatenate(parts)
+    return smallest_unsigned(joined) if kind == "count" else joined
 
 
 def _stack(response: list[np.ndarray], n_trials: int, n_bins: int) -> np.ndarray:

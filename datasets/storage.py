@@ -102,18 +102,20 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
         )
 
 
-def read_tree(path: str | Path) -> xr.DataTree:
+def read_tree(path) -> xr.DataTree:
     """Open a file that `write_tree` wrote; variables are read when they are used.
 
-    `tree.close()` closes the file; it also closes when the tree is no longer used.
+    `tree.close()` closes the file; it also closes when the tree is no longer used. An open binary
+    file object is read like a path.
 
     Raises
     ------
     InputError
         If the file is missing, truncated, not HDF5, not ours, or of a newer version.
     """
-    path = Path(path)
-    with open_hdf5(path) as file:
+    streamed = hasattr(path, "read")
+    path = path if streamed else Path(path)
+    with h5py.File(path, "r") if streamed else open_hdf5(path) as file:
         version = decode_attribute(file.attrs.get("schema_version"))
     if version is None:
         raise InputError(

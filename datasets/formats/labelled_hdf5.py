@@ -6,8 +6,11 @@ from pathlib import Path
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
+from neuromodels.datasets.sources import Source
 from neuromodels.datasets.storage import read_tree, write_tree
 
+TITLE = "a neuromodels recording"
+OPTIONS = ()
 SCHEMA = "recording"
 
 
@@ -22,7 +25,12 @@ def write(recording: Recording, path: str | Path, overwrite: bool = False) -> Pa
     return write_tree(recording.tree, path, overwrite=overwrite)
 
 
-def read(path: str | Path) -> Recording:
+def recognizes(source: Source) -> bool:
+    """Whether it is HDF5 that neuromodels wrote as a recording."""
+    return source.root is not None and "neuromodels_schema" in source.root.attrs
+
+
+def read(source: Source, *, bin_width=None, stimulus=None, test=None) -> Recording:
     """Open a recording that `write` wrote; movies and responses are read when used.
 
     Raises
@@ -30,13 +38,29 @@ def read(path: str | Path) -> Recording:
     InputError
         If the file is damaged or holds something else, for example a fit.
     """
-    tree = read_tree(path)
+    if test is not None:
+        raise InputError(
+            "does not apply: the file says which part is the test",
+            where=f"{source.name}: test",
+            remedy="Leave test= out, or open the original recording with it.",
+        )
+    tree = read_tree(source.path or source.file)
     schema = tree.attrs.get("neuromodels_schema")
     if schema != SCHEMA:
         tree.close()
         raise InputError(
             f"holds a {schema or 'tree without a schema'}, not a recording",
-            where=str(path),
+            where=source.name,
             remedy="Give a recording; results are opened with neuromodels.load.",
         )
-    return Recording(tree, str(path))
+    recording = Recording(tree, source.name)
+    if stimulus is not None:
+        recording = _only(recording, [stimulus] if isinstance(stimulus, str) else list(stimulus))
+    return recording if bin_width is None else recording.at(bin_width)
+
+
+def _only(recording: Recording, names: list[str]) -> Recording:
+    for name in names:
+        recording.roles(name)  # an unknown stimulus is an error that lists the known ones
+    others = [name for name in recording.stimuli if name not in names]
+    return Recording(recording.tree.drop_nodes(others), recording.source)

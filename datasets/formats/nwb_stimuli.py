@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,7 +14,7 @@ from neuromodels.datasets.presentations import Movie
 DIMS = {3: ("frame", "y", "x"), 4: ("frame", "channel", "y", "x")}
 
 
-def choose_series(nwb, wanted: str | Sequence[str] | None, path: Path) -> tuple[list, list[str]]:
+def choose_series(nwb, wanted: str | Sequence[str] | None, path: str) -> tuple[list, list[str]]:
     """The series that were shown, and notes on those that are not used.
 
     Raises
@@ -66,7 +65,7 @@ def choose_series(nwb, wanted: str | Sequence[str] | None, path: Path) -> tuple[
     return list(chosen.values()), notes
 
 
-def read_movie(series, path: Path, axes: str) -> Movie:
+def read_movie(series, path: str, axes: str) -> Movie:
     """One series as frames, which stay on disk, and their onsets.
 
     Parameters
@@ -252,7 +251,7 @@ def _problem(series) -> tuple[str, str] | None:
     return None
 
 
-def _check_kind(series, path: Path) -> None:
+def _check_kind(series, path: str) -> None:
     problem = _problem(series)
     if problem:
         raise InputError(problem[0], where=f"{path}: {_place(series)}", remedy=problem[1])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.sessions import Trials, Units
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,18 +18,7 @@ NOT_METADATA = ("spike_times", "obs_intervals", "electrodes", "waveforms")
 TAKEN = ("neuron", "time", "frame", "trial", "block", "y", "x", "channel", "covariate", "id")
 
 
-@dataclass(frozen=True, eq=False)
-class Units:
-    """Sorted units: spike times ascend, s."""
-
-    ids: list[str]
-    spike_times: list[np.ndarray]
-    metadata: dict[str, np.ndarray]
-    observed: list[np.ndarray] | None  # per unit (interval, 2), s
-    notes: list[str]
-
-
-def read_units(nwb, path: Path) -> Units:
+def read_units(nwb, path: str) -> Units:
     """Spike times, identifiers and what is known about every unit.
 
     Raises
@@ -92,13 +80,11 @@ def read_units(nwb, path: Path) -> Units:
         observed = [np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in intervals]
         if not any(len(part) for part in observed):
             observed = None
-    return Units(ids, spike_times, _metadata(units), observed, notes)
+    return Units(ids, spike_times, _metadata(units), observed, notes, f"{where}/spike_times")
 
 
-def interval_table(
-    nwb, wanted: str | None, path: Path
-) -> tuple[str, pd.DataFrame | None, list[str]]:
-    """The table of trials: its name and columns, or none.
+def interval_table(nwb, wanted: str | None, path: str) -> tuple[Trials | None, list[str]]:
+    """The table of trials, or none, and notes.
 
     By default /intervals/trials, else /intervals/epochs.
 
@@ -113,23 +99,23 @@ def interval_table(
         if table is not None:
             tables.setdefault(name, table)
     if wanted == "none":
-        return "", None, []
-    if wanted is not None:
-        if wanted not in tables:
-            raise InputError(
-                f"there is no /intervals/{wanted}",
-                where=f"{path}: table",
-                remedy=f"Choose one of: {', '.join([*sorted(tables), 'none'])}.",
-            )
-        return wanted, _columns(tables[wanted], f"{path}: /intervals/{wanted}"), []
-    for name in ("trials", "epochs"):
-        if name in tables and len(tables[name]):
-            return name, _columns(tables[name], f"{path}: /intervals/{name}"), []
+        return None, []
+    if wanted is not None and wanted not in tables:
+        raise InputError(
+            f"there is no /intervals/{wanted}",
+            where=f"{path}: table",
+            remedy=f"Choose one of: {', '.join([*sorted(tables), 'none'])}.",
+        )
+    found = (name for name in ("trials", "epochs") if name in tables and len(tables[name]))
+    name = wanted or next(found, None)
+    if name is not None:
+        where = f"{path}: /intervals/{name}"
+        named = wanted is not None or name == "trials"
+        return Trials(name, _columns(tables[name], where), where, named), []
     others = sorted(name for name in tables if name not in ("trials", "epochs", "invalid_times"))
     if others:
-        said = f"no trials table, but {', '.join(others)}: choose one with table="
-        return "", None, [said]
-    return "", None, []
+        return None, [f"no trials table, but {', '.join(others)}: choose one with table="]
+    return None, []
 
 
 def _columns(table, where: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ def sample_recording() -> Recording:
     The bins were made from the data of G. Mahuas et al. (MIT licence, see `LICENSE` beside
     this file): Mahuas, Isacchini, Marre, Ferrari and Mora, NeurIPS 2020.
     """
-    from neuromodels.datasets.formats.labelled_hdf5 import read
+    from neuromodels.datasets.opening import open_recording
 
     with as_file(files(__package__) / "moving_bars.h5") as path:
-        return read(path)
+        return open_recording(path)

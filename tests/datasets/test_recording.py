@@ -10,8 +10,8 @@ from neuromodels.datasets.arrays import recording_from_arrays
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.building import build_recording, build_role
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.formats.labelled_hdf5 import read
 from neuromodels.datasets.frames import lazy_variable
+from neuromodels.datasets.opening import open_recording
 from neuromodels.datasets.recording import Recording
 
 
@@ -303,7 +303,7 @@ def test_a_recording_comes_back_from_its_file_identical(tmp_path):
         neurons=["α", "b"],
         attrs={"species": "mouse", "anaesthetised": False, "rig": {"display": "OLED"}},
     )
-    back = read(recording.to_hdf5(tmp_path / "r.h5"))
+    back = open_recording(recording.to_hdf5(tmp_path / "r.h5"))
     xr.testing.assert_identical(back.tree.load(), recording.tree)
     assert back.neurons.tolist() == ["α", "b"]
     assert back.identity == recording.identity
@@ -333,7 +333,7 @@ def test_frames_of_a_large_movie_are_read_only_where_a_block_needs_them(monkeypa
 
 
 def test_a_small_movie_is_read_once(tmp_path):
-    back = read(two_blocks().to_hdf5(tmp_path / "r.h5"))
+    back = open_recording(two_blocks().to_hdf5(tmp_path / "r.h5"))
     first, second = back.blocks("train")
     first.movie()
     kept = first.frames[:]
