@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.analysis import ceilings, halves
+from neuromodels.analysis.alignment import Alignment, alignment_test
 from neuromodels.analysis.drift import (
     MIN_ROWS,
     BlockOnset,
@@ -26,6 +27,19 @@ from neuromodels.analysis.drift import (
 )
 from neuromodels.analysis.inspection_text import inspection_text
 from neuromodels.analysis.metrics import explainable_fraction
+from neuromodels.analysis.spike_quality import (
+    CeilingInterval,
+    Refractory,
+    ceiling_interval,
+    gain_over_trials,
+    refractory,
+)
+from neuromodels.analysis.stimulus_statistics import (
+    FrameTiming,
+    StimulusStatistics,
+    frame_timing,
+    stimulus_statistics,
+)
 from neuromodels.analysis.sums import divide
 from neuromodels.datasets.binning import exact_bin_width
 from neuromodels.datasets.blocks import block_runs, stored_width
@@ -90,8 +104,13 @@ class StimulusInspection:
         Mean response in `rate_units` over the roles `rate_from`.
     silent : (neuron,) bool
         Never fired in those roles (false for traces).
-    ceilings, over_blocks, onset, over_trials
+    ceilings, ceiling_interval, over_blocks, onset, over_trials, gain_over_trials, refractory,
+    statistics, frames
         None where they cannot exist; `reasons` then says why, under the same name.
+    overlap : str
+        Whether frames of the test or of held-out data are also in the training movie.
+    alignment : Alignment or None
+        Whether stimulus and responses are on one clock; None if it was not asked for.
     """
 
     name: str
@@ -106,6 +125,13 @@ class StimulusInspection:
     onset: BlockOnset | None
     over_trials: Drift | None
     reasons: dict[str, str]
+    ceiling_interval: CeilingInterval | None = None
+    gain_over_trials: Drift | None = None
+    refractory: Refractory | None = None
+    statistics: StimulusStatistics | None = None
+    frames: FrameTiming | None = None
+    overlap: str = ""
+    alignment: Alignment | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,13 +159,19 @@ class Inspection:
 
     def to_dict(self) -> dict:
         """The same as values that JSON can hold; what does not exist is None."""
-        return _plain(dataclasses.asdict(self))
+        values = dataclasses.asdict(self)
+        for stimulus in values["stimuli"]:
+            for name in ("interval", "at"):  # one per frame: in the file, and in the figures
+                (stimulus["frames"] or {}).pop(name, None)
+        return _plain(values)
 
     def __str__(self) -> str:
         return self.text()
 
 
-def inspect_recording(recording: Recording, bin_width: float | None = None) -> Inspection:
+def inspect_recording(
+    recording: Recording, bin_width: float | None = None, alignment: bool = True
+) -> Inspection:
     """Show what is in a recording, how reliable its neurons are, and what is wrong with it.
 
     Parameters
@@ -150,6 +182,9 @@ def inspect_recording(recording: Recording, bin_width: float | None = None) -> I
     bin_width : float or Fraction, optional
         Bins of the ceilings, s; a multiple of the stored ones. 10 ms, or the next multiple, if not
         given.
+    alignment : bool
+        Also test whether stimulus and responses are on one clock (see
+        `analysis.alignment.alignment_test`); it takes a second or a few.
 
     Returns
     -------
@@ -167,7 +202,14 @@ def inspect_recording(recording: Recording, bin_width: float | None = None) -> I
         stored = exact_bin_width(readable.stored_bin_width)
         view = readable.at(bin_width or stored * math.ceil(BIN_WIDTH / stored))
         used = view.bin_width
-        stimuli = [_inspect_stimulus(view, name) for name in view.stimuli]
+        stimuli = [
+            dataclasses.replace(
+                _inspect_stimulus(view, name),
+                overlap=_overlap(readable, name, report.errors),
+                alignment=_align(readable, name, report.errors) if alignment else None,
+            )
+            for name in view.stimuli
+        ]
     attrs = recording.attrs
     stated = [str(attrs.get(key, "")) for key in ("species", "area")]
     remarks = attrs.get("notes") or ()
@@ -217,6 +259,26 @@ def _is_readable(role: xr.Dataset) -> bool:
     return True
 
 
+def _align(recording: Recording, name: str, errors: tuple[Problem, ...]) -> Alignment:
+    if errors:
+        return Alignment("unknown", "not tested: the recording has errors")
+    try:
+        return alignment_test(recording, name)
+    except (OSError, np.linalg.LinAlgError) as error:
+        return Alignment("unknown", f"not tested: {str(error).splitlines()[0]}")
+
+
+def _overlap(recording: Recording, name: str, errors: tuple[Problem, ...]) -> str:
+    roles = recording.roles(name)
+    with_movie = [role for role in roles if "stimulus" in recording.tree[name][role].variables]
+    scored = [role for role in ("test", "heldout") if role in with_movie]
+    if "train" not in with_movie or not scored:
+        return ""
+    places = [f"/{name}/{role}/stimulus" for role in scored]
+    found = [e for e in errors if e.where in places and "also shown" in e.what]
+    return found[0].what if found else f"no stretch of {' or '.join(scored)} is in train"
+
+
 def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
     roles = {role: view.role(role, name) for role in view.roles(name)}
     units, rate_of = _rates(next(iter(roles.values())))
@@ -234,7 +296,7 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
         silent = (total == 0) & (kinds <= {"count", "rate"})
 
     reasons: dict[str, str] = {}
-    found_ceilings = over_trials = None
+    found_ceilings = over_trials = interval = gain = None
     offered = [role for role in ("test", "repeats") if role in data]
     repeated = [
         role for role in offered if data[role].values.ndim == 3 and len(data[role].values) > 1
@@ -242,6 +304,7 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
     if repeated:
         role, found = repeated[0], data[repeated[0]]
         found_ceilings = _measure_ceilings(role, found.values)
+        interval, gain = ceiling_interval(found.values), gain_over_trials(found.values)
         n_trials = len(found.values)
         if n_trials >= MIN_ROWS:
             rows = rate_of(_trial_means(found.values), found.width)
@@ -251,12 +314,21 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
     else:
         why = f"{offered[0]} holds one trial only" if offered else "no repeated test"
         reasons["ceilings"] = reasons["over_trials"] = why
-    blocks, onset = over_blocks(session, rate_of), block_onset(session)
-    reasons |= {
-        what: why
-        for what, why in (("over_blocks", blocks), ("onset", onset))
-        if isinstance(why, str)
+        interval = gain = why
+    shown = [role for role in roles.values() if "stimulus" in role.variables][:1]
+    stored = view.at(view.stored_bin_width)
+    kind = str(next(iter(roles.values()))["response"].attrs.get("kind", "count"))
+    found = {
+        "over_blocks": over_blocks(session, rate_of),
+        "onset": block_onset(session),
+        "ceiling_interval": interval,
+        "gain_over_trials": gain,
+        "refractory": refractory([_responses(stored.role(r, name)) for r in chosen], kind),
+        "statistics": _of_movie(stimulus_statistics, shown),
+        "frames": _of_movie(frame_timing, shown),
     }
+    reasons |= {what: why for what, why in found.items() if isinstance(why, str)}
+    found = {what: None if isinstance(value, str) else value for what, value in found.items()}
     return StimulusInspection(
         name=name,
         description=str(view.tree[name].attrs.get("description", "")),
@@ -266,11 +338,21 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
         rate_from=" + ".join(chosen),
         silent=silent,
         ceilings=found_ceilings,
-        over_blocks=blocks if isinstance(blocks, Drift) else None,
-        onset=onset if isinstance(onset, BlockOnset) else None,
         over_trials=over_trials,
         reasons=reasons,
+        **found,
     )
+
+
+def _of_movie(measure: Callable, shown: list[xr.Dataset]):
+    if not shown:
+        return "the stimulus is not in the recording"
+    if shown[0]["stimulus"].ndim not in (3, 4):
+        return "the movie has other axes than (frame, y, x) or (frame, channel, y, x)"
+    try:
+        return measure(shown[0])
+    except OSError as error:
+        return f"the movie cannot be read ({str(error).splitlines()[0]})"
 
 
 def _responses(role: xr.Dataset) -> Responses:

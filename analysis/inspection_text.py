@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neuromodels.analysis.inspection import Inspection, StimulusInspection
 
 NONE = "–"
+_SHORTEST = 1e-5  # s; less jitter is that of rounding
 
 
 def inspection_text(found: Inspection) -> str:
@@ -29,11 +30,16 @@ def inspection_text(found: Inspection) -> str:
         lines += [f"  {line}" for item in found.errors for line in str(item).split("\n")]
     if found.unreadable:
         lines.append(f"  not shown, because it cannot be read: {', '.join(found.unreadable)}")
+    for stimulus in found.stimuli:
+        if stimulus.alignment is not None and stimulus.alignment.warns:
+            name = f"{stimulus.name}: " if several else ""
+            lines += [f"warning: {name}{stimulus.alignment.message}"]
     for stimulus, size in zip(found.stimuli, sizes, strict=True):
         if several:
             lines += ["", "   ".join(part for part in (stimulus.name, size) if part)]
         lines += _roles(stimulus)
         lines += ["", *_neurons(stimulus, found), "", *_drift(stimulus, found)]
+        lines += ["", *stimulus_lines(stimulus)]
     notes = [str(item) for item in found.notes] + [f"note: {item}" for item in found.remarks]
     if notes:
         lines += ["", _count(len(notes), "note")]
@@ -61,35 +67,42 @@ def _roles(stimulus: StimulusInspection) -> list[str]:
 
 
 def _neurons(stimulus: StimulusInspection, found: Inspection) -> list[str]:
-    c = stimulus.ceilings
+    c, spikes, interval = stimulus.ceilings, stimulus.refractory, stimulus.ceiling_interval
     unit = "rate" if stimulus.rate_units == "Hz" else "mean"
     heads = [
         ["unit", ""],
         [f"{unit} ({stimulus.rate_units})", ""],
         ["explainable", "fraction"],
         ["CC_max", f"{c.n_trials} trials" if c else ""],
-        ["reliability (CC_max)", "interleaved halves"],
-        ["reliability (CC_max)", "first/second half"],
+        *([["95 %", "interval"]] if interval else []),
+        ["reliability", "interleaved"],
+        ["reliability", "first/second"],
+        *([["spikes (%) <", _limits(spikes)]] if spikes else []),
         ["notes", ""],
     ]
+    left = {0, len(heads) - 1}
     rows = []
     for i, name in enumerate(found.neurons):
-        values = [NONE] * 4
+        values = [NONE] * (5 if interval else 4)
         if c:
             interleaved = c.reliability_interleaved[i], c.cc_max_interleaved[i]
             in_order = c.reliability_first_second[i], c.cc_max_first_second[i]
             values = [_number(c.explainable_fraction[i]), _number(c.cc_max[i], 3)]
+            values += [_interval(interval.low[i], interval.high[i])] if interval else []
             values += [
                 f"{_number(reliability, 3)} ({_number(ceiling, 3)})"
                 if reliability == reliability
                 else NONE
                 for reliability, ceiling in (interleaved, in_order)
             ]
+        if spikes:
+            shares = (100 * share[i] for share in (spikes.share_one, spikes.share_two))
+            values.append(" / ".join(_number(share) for share in shares))
         rows.append([str(name), _rate(stimulus.rate[i]), *values, _remark(stimulus, i)])
     head = f"{unit} over {stimulus.rate_from or 'nothing'}, "
     if c is None:
         head += f"no ceilings: {stimulus.reasons['ceilings']}"
-        return [head, *_table(heads, rows, left={0, 6})]
+        return [head, *_table(heads, rows, left=left), *_without_spikes(stimulus)]
     head += f"ceilings from {c.role} in {found.bin_width * 1e3:.4g} ms bins"
     after = [
         "  reliability: Spearman-Brown of the halves, in brackets its root; CC_max: ceiling of r"
@@ -100,7 +113,23 @@ def _neurons(stimulus: StimulusInspection, found: Inspection) -> list[str]:
         after.append(
             "  halves differ: the two ceilings differ by > 1.96 errors (by chance: 1 in 20)"
         )
-    return [head, *_table(heads, rows, left={0, 6}), *after]
+    if "ceiling_interval" in stimulus.reasons:
+        after.append(f"  no interval of CC_max: {stimulus.reasons['ceiling_interval']}")
+    return [head, *_table(heads, rows, left=left), *after, *_without_spikes(stimulus)]
+
+
+def _without_spikes(stimulus: StimulusInspection) -> list[str]:
+    why = stimulus.reasons.get("refractory")
+    return [f"  refractory violations: not known, {why}"] if why else []
+
+
+def _limits(spikes) -> str:
+    one, two = (f"{1e3 * limit:.3g}" for limit in spikes.within)
+    return f"{one} / {two} ms"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{_number(low, 3)}–{_number(high, 3)}" if np.isfinite(low) else NONE
 
 
 def _remark(stimulus: StimulusInspection, i: int) -> str:
@@ -109,6 +138,8 @@ def _remark(stimulus: StimulusInspection, i: int) -> str:
     if stimulus.silent[i]:
         return "silent: fitted, but fails the gate" if fails else f"silent in {stimulus.rate_from}"
     said = ["fails the gate: no signal above 2 errors"] if fails else []
+    if stimulus.refractory is not None and stimulus.refractory.violates[i]:
+        said.append("refractory violations")
     return ", ".join(said + (["halves differ"] if c is not None and c.halves_differ[i] else []))
 
 
@@ -127,6 +158,10 @@ def _drift(stimulus: StimulusInspection, found: Inspection) -> list[str]:
             parts = zip(onset.ratio, onset.standard_error, onset.differs, strict=True)
             columns.append([_with_error(*part) for part in parts])
             marks.append(onset.differs)
+    if (gain := stimulus.gain_over_trials) is not None:
+        heads.append(["gain over trials", "% of the mean"])
+        columns.append(_percent(gain))
+        marks.append(gain.drifts)
     names = {"over_blocks": "over blocks", "onset": "within blocks", "over_trials": "over trials"}
     without = [f"  {names[k]}: {why}" for k, why in stimulus.reasons.items() if k in names]
     if not columns:
@@ -138,6 +173,60 @@ def _drift(stimulus: StimulusInspection, found: Inspection) -> list[str]:
     n = sum(np.any(marks, axis=0))
     said = f"drift: {n} of {len(found.neurons)} neurons (*)" if n else "drift: none found"
     return [said, *_table(heads, rows, left={0}), *after, *without]
+
+
+def stimulus_lines(stimulus: StimulusInspection) -> list[str]:
+    """The movie, its frames' times, and whether it is on the clock of the responses."""
+    lines, s, frames = [], stimulus.statistics, stimulus.frames
+    if s is None:
+        lines.append(f"stimulus: {stimulus.reasons['statistics']}")
+    else:
+        levels = "more than 256" if s.levels == 0 else s.levels
+        said = f"{s.distinct} different" + (
+            f" of {s.n_looked_at} looked at" if s.n_looked_at < s.n_frames else ""
+        )
+        contrast = f", contrast {_figure(s.contrast)}" if np.isfinite(s.contrast) else ""
+        lines.append(
+            f"stimulus: {_count(s.n_frames, 'frame')} ({said}), {_figure(s.low)} to "
+            f"{_figure(s.high)} ({levels} levels), mean {_figure(s.mean)}, sd {_figure(s.sd)}"
+            f"{contrast}"
+        )
+        widths = [
+            f"{_figure(value * scale)} {unit}"
+            for value, scale, unit in (
+                (s.correlation_time, 1e3, "ms"),
+                (s.correlation_space, 1, "px"),
+            )
+            if np.isfinite(value)
+        ]
+        if widths:
+            lines.append(f"  autocorrelation falls to one half within {' and '.join(widths)}")
+        if s.is_clipped:
+            lines.append(
+                f"  clipped: {100 * s.at_low:.1f} % of the values are {_figure(s.low)}, "
+                f"{100 * s.at_high:.1f} % are {_figure(s.high)}"
+            )
+    if frames is None:
+        lines.append(f"  frame intervals: {stimulus.reasons['frames']}")
+    else:
+        jitter = f", jitter {1e3 * frames.jitter:.2g} ms" if frames.jitter > _SHORTEST else ""
+        irregular = "none irregular"
+        if frames.n_irregular:
+            irregular = (
+                f"{frames.n_irregular} ({100 * frames.n_irregular / frames.n_intervals:.2g} %) off "
+                f"by more than half a frame, the worst {1e3 * frames.worst:.4g} ms at "
+                f"{frames.worst_at:.6g} s"
+            )
+        lines.append(f"  frame intervals: {1e3 / frames.rate:.4g} ms{jitter}; {irregular}")
+    if stimulus.overlap:
+        lines.append(f"  train/test overlap: {stimulus.overlap}")
+    if stimulus.alignment is not None:
+        lines.append(f"alignment: {stimulus.alignment.message}")
+    return lines
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}".replace("-", "−")
 
 
 def _ends(drift: Drift) -> list[str]:

@@ -23,6 +23,14 @@ from neuromodels.datasets.building import (
     stack_trials,
 )
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.labelled import (
+    labelled_movie,
+    labelled_response,
+    name_neurons,
+    same_neurons,
+    stated_width,
+)
+from neuromodels.datasets.objects import is_positional, trial_units, units_of
 from neuromodels.datasets.recording import KINDS, Recording
 
 
@@ -47,12 +55,12 @@ def recording_from_arrays(
     repeats_stimulus=None,
     repeats_counts=None,
     neurons: Sequence[str] | None = None,
-    kind: str = "count",
+    kind: str | None = None,
     response_units: str | None = None,
     stimulus_name: str = "stimulus",
-    stimulus_units: str = "arbitrary",
+    stimulus_units: str | None = None,
     background: float = 0.0,
-    pixel_units: str = "pixel",
+    pixel_units: str | None = None,
     attrs: Mapping | None = None,
 ) -> Recording:
     """Make a recording from a movie and the spikes that it evoked.
@@ -60,13 +68,18 @@ def recording_from_arrays(
     Parameters
     ----------
     stimulus : (frame,), (frame, y), (frame, y, x) or (frame, channel, y, x)
-        Unrepeated movie for training: full field, bars, grey, or with channels.
+        Unrepeated movie for training: full field, bars, grey, or with channels. An
+        `xarray.DataArray` goes by the names of its dimensions, in any order: frame (or time),
+        channel, y, x; its coordinates give frame_times and the positions of the pixels.
     counts : (bin, neuron), optional
-        Spike counts (or rates, or traces, see `kind`). Give these or `spike_times`.
+        Spike counts (or rates, or traces, see `kind`). Give these or `spike_times`. Dimensions
+        of a DataArray: time, neuron and, with repeats, trial; its coordinates give the neurons,
+        bin_width and blocks.
     bin_width : float or Fraction, s
         Width of the bins. With `spike_times` the default is 1 ms.
-    spike_times : list of arrays, s, optional
-        One per neuron, on the clock of `frame_times`.
+    spike_times : list of arrays, {id: array}, TsGroup, list of SpikeTrain, ..., s, optional
+        One array per neuron, or an object that holds them (see `objects.units_of`), on the clock
+        of `frame_times`. `neurons` are the ids of the object.
     frame_rate : float, Hz, optional
         Frames per second, the first at time 0. Without it and without `frame_times`, there
         must be one frame per bin.
@@ -85,11 +98,12 @@ def recording_from_arrays(
     repeats_stimulus, repeats_counts
         More repeats, for couplings; the stimulus may be unknown (None).
     neurons : list of str, optional
-        Unique identifiers (default "0", "1", ...).
+        Unique identifiers (default: those of spikes or counts, else "0", "1", ...).
     kind : {"count", "rate", "trace"}
-        What the response is: it selects losses and metrics.
-    response_units, stimulus_units, pixel_units : str
-        Units of the response, of the frames' values, and of the pixel positions.
+        What the response is: it selects losses and metrics (default: count).
+    response_units, stimulus_units, pixel_units : str, optional
+        Units of the response, of the frames' values ("arbitrary"), and of the pixel positions
+        ("pixel").
     background : float
         What the screen shows in bins without a frame.
     attrs : dict, optional
@@ -115,8 +129,13 @@ def recording_from_arrays(
     arrays   3 neurons   10 ms bins   8 (y) x 8 (x) px at 100 Hz
       train   10 s                   1 block
     """
+    every_count = (counts, heldout_counts, test_counts, repeats_counts)
+    if kind is None:
+        kind = getattr(counts, "attrs", {}).get("kind", "count")
     if kind not in KINDS:
         raise _bad("kind", f"is {kind!r}", f"Use one of: {', '.join(KINDS)}.")
+    if bin_width is None:
+        bin_width = next((width for c in every_count if (width := stated_width(c))), None)
     if bin_width is None:
         if counts is not None or spike_times is None:
             raise _bad("bin_width", "is missing", "Say how wide the bins are, s: bin_width=0.010.")
@@ -153,10 +172,17 @@ def recording_from_arrays(
         )
     elif repeats_stimulus is not None:
         raise _bad("repeats_counts", "is missing", "Give it along with repeats_stimulus.")
+    names, roles = same_neurons(roles, "recording_from_arrays")
+    attrs, metadata = dict(attrs or {}), {}
+    if spike_times is not None:
+        units = units_of(spike_times, "recording_from_arrays: spike_times")
+        metadata = units.metadata
+        attrs["notes"] = [*attrs.get("notes", []), *units.notes]
     return build_recording(
         {stimulus_name: roles},
-        neurons=neurons,
-        attrs=attrs,
+        neurons=names if neurons is None else neurons,
+        attrs={name: value for name, value in attrs.items() if name != "notes" or value},
+        unit_metadata=metadata,
         stimulus_attrs={stimulus_name: {"background": background}},
     )
 
@@ -167,16 +193,17 @@ def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, comm
     if (counts is None) == (spike_times is None):
         both = "are both missing" if counts is None else "are both given"
         raise _bad(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")
-    common = dict(common)
-    width, rate = common["bin_width"], common.pop("frame_rate")
-    onsets = _onsets(prefix, stimulus, rate, frame_times)
+    stimulus, onsets, common = _movie(prefix, stimulus, frame_times, common)
+    width = common["bin_width"]
     attrs = {}
     if counts is not None:
-        counts = np.asarray(counts)
+        said = labelled_response(counts, f"recording_from_arrays: {prefix}counts", width)
+        names, counts = said.neurons, np.asarray(said.values)
+        common["response_units"] = common["response_units"] or said.units
         if counts.ndim != 2:
             raise _bad(f"{prefix}counts", f"has shape {counts.shape}", "It must be (bin, neuron).")
-        time = bin_edges(0.0, width, len(counts))[:-1]
-        block = None if blocks is None else np.asarray(blocks)
+        time = bin_edges(0.0, width, len(counts))[:-1] if said.time is None else said.time
+        block = said.block if blocks is None else np.asarray(blocks)
         if block is not None and block.shape != (len(counts),):
             raise _bad(
                 f"{prefix}blocks",
@@ -190,20 +217,20 @@ def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, comm
                 "Give frame_rate= (Hz) or frame_times= (s), or one frame per bin.",
             )
         if onsets is not None:
-            _same_length(prefix, onsets, len(counts), width)
+            _fits(prefix, onsets, len(counts), width, said.time)
     else:
         if onsets is None:
             raise _bad(
                 "frame_rate", "is missing", "With spike times give frame_rate= or frame_times=."
             )
-        if isinstance(spike_times, np.ndarray) and spike_times.dtype != object:
-            spike_times = np.atleast_2d(spike_times)
+        units = units_of(spike_times, f"recording_from_arrays: {prefix}spike_times")
+        names = None if is_positional(spike_times) else units.ids
         end = onsets[-1] + _last_frame(onsets)
         intervals = [(float(onsets[0]), float(end))] if blocks is None else blocks
-        counts, time, block, outside = bin_intervals(spike_times, intervals, width)
+        counts, time, block, outside = bin_intervals(units.spike_times, intervals, width)
         attrs["spikes_outside"] = outside
     shown = np.arange(len(time)) if onsets is None else frames_on_screen(onsets, time, width)
-    return build_role(
+    role = build_role(
         stimulus,
         counts,
         time=time,
@@ -214,6 +241,7 @@ def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, comm
         where=f"recording_from_arrays: {prefix}stimulus",
         **common,
     )
+    return name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
 
 
 def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.Dataset:
@@ -231,18 +259,24 @@ def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.
             count = None if counts is None else counts[i]
             spikes = None if spike_times is None else spike_times[i]
             movies.append(_repeated(prefix, movie, count, spikes, onsets, common))
-        return concatenate_roles(movies, f"recording_from_arrays: {prefix}stimulus")
+        parts = {f"{prefix}stimulus[{i}]": movie for i, movie in enumerate(movies)}
+        names, parts = same_neurons(parts, "recording_from_arrays")
+        joined = concatenate_roles(list(parts.values()), f"recording_from_arrays: {prefix}stimulus")
+        return name_neurons(joined, names, f"recording_from_arrays: {prefix}counts")
     if (counts is None) == (spike_times is None):
         both = "are both missing" if counts is None else "are both given"
         raise _bad(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")
-    common = dict(common)
-    width, rate = common["bin_width"], common.pop("frame_rate")
+    stimulus, onsets, common = _movie(prefix, stimulus, frame_times, common)
+    width = common["bin_width"]
     where = f"recording_from_arrays: {prefix}counts"
+    said = labelled_response(counts, where, width)
+    names, counts = said.neurons, said.values
+    common["response_units"] = common["response_units"] or said.units
     if stimulus is None:
         if prefix == "test_":
             raise _bad("test_stimulus", "is missing", "Give the movie along with the responses.")
-        return build_role(None, counts, where=where, **common)
-    onsets = _onsets(prefix, stimulus, rate, frame_times)
+        role = build_role(None, counts, time=said.time, block=said.block, where=where, **common)
+        return name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
     attrs = {}
     start = 0.0 if onsets is None else float(onsets[0])
     if spike_times is not None:
@@ -251,9 +285,9 @@ def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.
                 "frame_rate", "is missing", "With spike times give frame_rate= or frame_times=."
             )
         n_bins = whole_bins(onsets[-1] + _last_frame(onsets) - start, width)
-        binned = [bin_spike_times(trial, start, width, n_bins) for trial in spike_times]
-        n_neurons = len(spike_times[0]) if len(spike_times) else 0
-        counts = np.zeros((len(binned), n_bins, n_neurons), dtype=np.int64)
+        names, trials = trial_units(spike_times, f"recording_from_arrays: {prefix}spike_times")
+        binned = [bin_spike_times(trial, start, width, n_bins) for trial in trials]
+        counts = np.zeros((len(binned), n_bins, len(trials[0]) if trials else 0), dtype=np.int64)
         for i, (trial, _) in enumerate(binned):
             counts[i] = trial
         attrs["spikes_outside"] = np.sum([lost for _, lost in binned], axis=0)
@@ -266,19 +300,34 @@ def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.
             "Give frame_rate= (Hz) or frame_times= (s), or one frame per bin.",
         )
     if onsets is not None and spike_times is None:
-        _same_length(prefix, onsets, n_bins, width)
-    time = bin_edges(start, width, n_bins)[:-1]
+        _fits(prefix, onsets, n_bins, width, said.time)
+    time = bin_edges(start, width, n_bins)[:-1] if said.time is None else said.time
     shown = np.arange(n_bins) if onsets is None else frames_on_screen(onsets, time, width)
-    return build_role(
+    role = build_role(
         stimulus,
         counts,
         time=time,
+        block=said.block,
         frame_of_bin=shown,
         frame_time=time if onsets is None else onsets,
         attrs=attrs,
         where=where,
         **common,
     )
+    return name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
+
+
+def _movie(prefix: str, stimulus, frame_times, common: dict):
+    """Frames, their onsets (s) or None, and what else `build_role` needs to know."""
+    movie = labelled_movie(stimulus, f"recording_from_arrays: {prefix}stimulus")
+    common = dict(common)
+    rate = common.pop("frame_rate")
+    common["stimulus_units"] = common["stimulus_units"] or movie.units or "arbitrary"
+    common["pixel_units"] = common["pixel_units"] or movie.pixel_units or "pixel"
+    if frame_times is None and rate is None:
+        frame_times = movie.onsets
+    onsets = None if movie.frames is None else _onsets(prefix, movie.frames, rate, frame_times)
+    return movie.frames, onsets, common | {"y": movie.y, "x": movie.x}
 
 
 def _onsets(prefix: str, stimulus, rate: float | None, frame_times) -> np.ndarray | None:
@@ -304,7 +353,17 @@ def _last_frame(onsets: np.ndarray) -> float:
     return float(np.median(np.diff(onsets))) if onsets.size > 1 else 0.0
 
 
-def _same_length(prefix: str, onsets: np.ndarray, n_bins: int, width: Fraction) -> None:
+def _fits(prefix: str, onsets: np.ndarray, n_bins: int, width: Fraction, time) -> None:
+    """Whether movie and counts last equally long; bins that have times only need to overlap."""
+    if time is not None:
+        if n_bins and (time[-1] < onsets[0] or time[0] > onsets[-1]):
+            raise _bad(
+                f"{prefix}counts",
+                f"lie between {time[0]:.6g} and {time[-1]:.6g} s, the movie between "
+                f"{onsets[0]:.6g} and {onsets[-1]:.6g} s",
+                "Bring both to one clock, in seconds.",
+            )
+        return
     period = _last_frame(onsets)
     movie = float(onsets[-1] + period)
     response = n_bins * float(width)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from neuromodels.datasets.binning import group_bins
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.frames import SLAB_BYTES, Frames
+from neuromodels.datasets.frames import SLAB_BYTES, Frames, read_frames
 
 
 def stored_width(role: xr.Dataset) -> Fraction:
@@ -81,13 +81,20 @@ def regroup(role: xr.Dataset, per_group: int) -> xr.Dataset:
 def _join_blocks(variable: xr.DataArray, runs, groups, per_group: int, how: str) -> np.ndarray:
     axis = variable.dims.index("time")
     bin_bytes = variable.dtype.itemsize * (variable.size // max(1, variable.sizes["time"]))
+    # A long block is read in pieces of whole groups.
+    most = max(1, SLAB_BYTES // max(1, bin_bytes * per_group)) * per_group
+    pieces = [
+        (first, min(first + most, start + n * per_group))
+        for (_, start, _), n in zip(runs, groups, strict=True)
+        for first in range(start, start + n * per_group, most)
+    ]
     parts = []
     slab, offset = None, 0
-    for i, (_, start, stop) in enumerate(runs):
+    for i, (start, stop) in enumerate(pieces):
         if slab is None or stop > offset + slab.shape[axis]:
             # Many short blocks are read together; a long one alone.
             upto = stop
-            for _, _, later in runs[i + 1 :]:
+            for _, later in pieces[i + 1 :]:
                 if (later - start) * bin_bytes > SLAB_BYTES:
                     break
                 upto = later
@@ -95,9 +102,11 @@ def _join_blocks(variable: xr.DataArray, runs, groups, per_group: int, how: str)
             slab = np.asarray(variable.isel(time=slice(start, upto)).values)
         inside = [slice(None)] * slab.ndim
         inside[axis] = slice(start - offset, stop - offset)
-        parts.append(group_bins(slab[tuple(inside)], groups[i], per_group, axis, how))
+        n = (stop - start) // per_group
+        parts.append(group_bins(slab[tuple(inside)], n, per_group, axis, how))
     if not parts:
-        return np.asarray(variable.values)
+        nothing = variable.isel(time=slice(0, 0)).values
+        return group_bins(np.asarray(nothing), 0, per_group, axis, how)
     return np.concatenate(parts, axis=axis)
 
 
@@ -185,6 +194,17 @@ class Block:
         return len(self.time)
 
     @property
+    def frame_shape(self) -> tuple[int, int, int]:
+        """Of one frame, (channel, y, x); no frame is read.
+
+        Raises
+        ------
+        InputError
+            If the stimulus of this block is unknown.
+        """
+        return tuple(int(n) for n in self._known_frames().shape[1:])
+
+    @property
     def n_trials(self) -> int:
         return 1 if self.response.ndim == 2 else self.response.shape[0]
 
@@ -196,22 +216,26 @@ class Block:
         InputError
             If the stimulus of this block is unknown.
         """
+        self._known_frames()
+        index = np.asarray(self.frame_of_bin[start:stop], dtype=np.intp)
+        shown = index >= 0
+        if not shown.any():
+            shape = (index.size, *self.frames.shape[1:])
+            return np.full(shape, self.background, dtype=self.frames.dtype)
+        # Bins without a frame show some other frame, and then the background.
+        movie = read_frames(self.frames, np.where(shown, index, index[shown].min()))
+        if not shown.all():
+            movie[~shown] = self.background
+        return movie
+
+    def _known_frames(self) -> Frames | np.ndarray:
         if self.frames is None:
             raise InputError(
                 "has no stimulus",
                 where=f"block {self.label}",
                 remedy="Use a role that holds `stimulus`; responses alone serve couplings.",
             )
-        index = np.asarray(self.frame_of_bin[start:stop], dtype=np.intp)
-        shown = index >= 0
-        if not shown.any():
-            shape = (index.size, *self.frames.shape[1:])
-            return np.full(shape, self.background, dtype=self.frames.dtype)
-        first, last = int(index[shown].min()), int(index[shown].max())
-        movie = self.frames[first : last + 1][np.maximum(index - first, 0)]
-        if not shown.all():
-            movie[~shown] = self.background
-        return movie
+        return self.frames
 
     def cut(self, start: int, stop: int, label: int | None = None) -> Block:
         """Bins `start` to `stop` as a block of their own; nothing is copied."""

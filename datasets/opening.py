@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import struct
+import zlib
 from importlib import import_module
+from tokenize import TokenError
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,16 +20,30 @@ if TYPE_CHECKING:
 #: Modules of `datasets.formats` in the order in which they are asked. Each has `TITLE`, `OPTIONS`,
 #: `recognizes(source)` and `read(source, *, bin_width, stimulus, test, **options)`.
 FORMATS = (
+    "labelled_images",
     "labelled_hdf5",
+    "zarr_store",
+    "nwb_written",
     "nwb",
+    "kilosort",
+    "assembly",
+    "raster_folder",
+    "image_session",
+    "deep_retina",
+    "openretina",
+    "mapped",
 )
 #: What every format takes.
 COMMON_OPTIONS = ("bin_width", "stimulus", "test")
-READABLE = "neuromodels reads its own HDF5 recordings and NWB 2.x files"
+#: Read in any file or folder that a mapping describes, whatever its own layout.
+MAPPED = "mapped"
+READABLE = (
+    "neuromodels reads its own files, NWB 2.x, Kilosort/Phy folders, deep-retina and openretina "
+    "layouts, and with mapping= (--mapping) MATLAB, HDF5, npz and npy files"
+)
 ARRAYS = "other data come in through neuromodels.recording_from_arrays"
 # What other files begin with, to say what was found.
 SIGNATURES = {
-    b"MATLAB 5.0": "a MATLAB v5 file",
     b"\x93NUMPY": "a numpy array",
     b"PK\x03\x04": "a zip archive (npz, docx, ...)",
     b"CDF": "a netCDF 3 file",
@@ -37,6 +54,7 @@ SIGNATURES = {
 UNREADABLE = (
     *(OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, AttributeError),
     *(IndexError, ArithmeticError, AssertionError, NotImplementedError, MemoryError),
+    *(SyntaxError, TokenError, struct.error, zlib.error, BufferError, RecursionError),
 )
 
 
@@ -48,19 +66,24 @@ def open_recording(
     Parameters
     ----------
     path : str, Path, address or binary file object
-        A recording that neuromodels wrote, or an NWB 2.x file with sorted units and the frames of
-        the stimulus. Which of them it is, is found from the content.
+        A file, or a folder such as Phy leaves. What it is, is found from the content.
+        `docs/recordings.md` has a recipe for each: NWB 2.x, our own HDF5 and zarr, Kilosort/Phy,
+        MATLAB (with `mapping=`), deep-retina, openretina, image recordings. Addresses
+        (``https://...``) need the extra `stream`.
     bin_width : float or Fraction, s, optional
-        Bins of the view that is returned (default: the bins that are stored; 1 ms for NWB).
-    stimulus : str or list of str, optional
-        Which of several stimuli (default: all of them).
+        Bins of the view that is returned (default: the bins that are stored; 1 ms where the file
+        holds spike times).
+    stimulus : str or list of str, or a movie, optional
+        Which of several stimuli (default: all of them). Or, where the file lacks it, the movie
+        that was shown: a file (npy, HDF5, mp4), a folder of images, or an array, along with
+        `frame_times=`, `triggers=`, `frame_rate=` or `schedule=`.
     test : str or list of (start, stop), optional
-        NWB: which trials are the repeated test, as a condition over the columns of the trials
-        table, ``"kind == 'repeat'"``; or stretches of time in seconds, one per repeat; or
+        Which trials are the repeated test, as a condition over the columns of the table of
+        trials, ``"kind == 'repeat'"``; or stretches of time in seconds, one per repeat; or
         ``"none"``. By default, trials whose frames are identical are the test;
         ``recording.attrs["notes"]`` and ``role.attrs["selection"]`` say what was chosen and why.
     **options
-        Of the format; `docs/recordings.md` has a recipe for each.
+        Of the format. An option that it does not have is refused with a list of those it has.
 
     Returns
     -------
@@ -75,7 +98,7 @@ def open_recording(
     """
     source = Source(path)
     try:
-        reader = _reader(source)
+        reader = _reader(source, options)
         _check_options(source, options, reader)
         return reader.read(source, bin_width=bin_width, stimulus=stimulus, test=test, **options)
     except RecordingError:
@@ -90,13 +113,14 @@ def open_recording(
         ) from error
 
 
-def _reader(source: Source) -> ModuleType:
+def _reader(source: Source, options: dict) -> ModuleType:
     """The module that reads this source; anything else is an error that says what was found."""
     if not source.is_folder and not source.head:
         raise source.error("is empty", "Copy or export it again.")
+    mapped = options.get("mapping") is not None
     for name in FORMATS:
         module = import_module(f"neuromodels.datasets.formats.{name}")
-        if module.recognizes(source):
+        if name == MAPPED if mapped else module.recognizes(source):
             return module
     raise _unknown(source)
 
@@ -104,7 +128,10 @@ def _reader(source: Source) -> ModuleType:
 def _unknown(source: Source) -> RecordingError:
     remedy = f"{READABLE}; {ARRAYS}."
     if source.is_folder:
-        return source.error("is a folder", f"Give a file; {READABLE}.")
+        names = sorted(item.name for item in source.path.iterdir())
+        listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        what = f"holds {listed}" if names else "is empty"
+        return source.error(f"is a folder of unknown layout ({what})", remedy)
     if source.root is not None:
         names = list(source.root.members)
         if "neuromodels_result" in source.root.attrs:
@@ -117,8 +144,6 @@ def _unknown(source: Source) -> RecordingError:
                 "is an NWB file of version 1, which pynwb does not read",
                 "Convert it to NWB 2.x (the data's owners often offer a newer version).",
             )
-        if _is_matlab(source):
-            return source.error("is a MATLAB v7.3 file", remedy)
         listed = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
         what = f"holds {listed}" if names else "is empty"
         return source.error(f"is an HDF5 file of unknown layout ({what})", remedy)
@@ -127,11 +152,6 @@ def _unknown(source: Source) -> RecordingError:
     known = (name for start, name in SIGNATURES.items() if source.head.startswith(start))
     kind = next(known, "a text file" if _is_text(source.head) else "no HDF5 file")
     return source.error(f"is {kind}, not a recording", remedy)
-
-
-def _is_matlab(source: Source) -> bool:
-    with source.hdf5() as file:
-        return "MATLAB_class" in {name for item in file.values() for name in item.attrs}
 
 
 def _is_text(head: bytes) -> bool:

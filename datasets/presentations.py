@@ -18,6 +18,7 @@ from neuromodels.datasets.binning import (
 )
 from neuromodels.datasets.building import build_role
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.frame_numbers import alike, numbers_of_stretches
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.recurrence import Stretch
 from neuromodels.datasets.repeats import (
@@ -44,6 +45,10 @@ class Movie:
     onsets : (frame,) float64, s, ascending
     period : float, the usual interval between frames, s
     where : str, file and variable, for messages
+    numbers : (frame,) int64, optional
+        Equal ones stand for identical frames, where the reader knows them without the frames.
+    streamed : bool
+        Frames come over a connection: only those that decide are read and compared.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Movie:
     period: float
     where: str
     attrs: dict = field(default_factory=dict)
+    numbers: np.ndarray | None = None
+    streamed: bool = False
 
     @property
     def breaks(self) -> np.ndarray:
@@ -127,8 +134,10 @@ def make_roles(
     reason : str, which part is the test and why
     notes : list of str
     """
-    numbers = number_frames(frame_slabs(movie.frames), movie.where)
+    numbers, compared = _numbers(movie, trials, test, table)
     stretches, choice, notes = _cut(movie, numbers, trials, test, table)
+    if compared:
+        notes = [note for note in notes if "no clip of" not in note] + compared
     train = [stretches[i] for i in choice.train]
     train, said = _train_stretches(
         movie, numbers, stretches, train, table if trials is not None else ""
@@ -137,12 +146,40 @@ def make_roles(
     roles = {}
     blocks = _joined(train, movie.breaks)
     if blocks:
-        roles["train"] = _train_role(movie, responses, blocks, width)
+        roles["train"], said = _train_role(movie, responses, blocks, width)
+        notes += said
     if choice.clips:
         roles["test"], said = _test_role(movie, responses, stretches, choice, width)
         notes += said
     roles = {role: node for role, node in roles.items() if node.sizes["time"]}
     return roles, choice.reason, notes
+
+
+def _numbers(
+    movie: Movie, trials: np.ndarray | None, test: Declared | None, table: str
+) -> tuple[np.ndarray, list[str]]:
+    """Equal numbers for identical frames, and what a stream leaves out."""
+    if movie.numbers is not None:
+        return movie.numbers, []
+    if not movie.streamed:
+        return number_frames(frame_slabs(movie.frames), movie.where), []
+    if test is not None and test.intervals is not None:
+        decisive = frames_of_intervals(movie, test.intervals)
+    elif trials is not None and test is not None and test.rows is not None:
+        every = frames_of_intervals(movie, trials)
+        decisive = [every[i] for i in np.flatnonzero(test.rows)]
+    elif trials is not None:
+        decisive = alike(movie.frames, frames_of_intervals(movie, trials), movie.where)
+    else:
+        decisive = []
+    looked = f"in the {table} only" if trials is not None else "nowhere, as there are no trials"
+    if test is not None:
+        looked = "only in what test= says"
+    note = (
+        f"{movie.name}: streamed, so repeats were looked for {looked}, and other frames were not "
+        "compared; download the file for the full search"
+    )
+    return numbers_of_stretches(movie.frames, decisive, movie.where), [note]
 
 
 def _cut(
@@ -258,7 +295,7 @@ def _joined(stretches: Sequence[Stretch], breaks: np.ndarray) -> list[Stretch]:
     return joined
 
 
-def _train_role(movie, responses, blocks, width) -> xr.Dataset:
+def _train_role(movie, responses, blocks, width) -> tuple[xr.Dataset, list[str]]:
     ends = movie.ends
     frames = np.concatenate([np.arange(start, stop) for start, stop in blocks])
     counts, times, labels = [], [], []
@@ -268,27 +305,45 @@ def _train_role(movie, responses, blocks, width) -> xr.Dataset:
         counts.append(responses.binned(onset, width, n_bins))
         times.append(bin_edges(onset, width, n_bins)[:-1])
         labels.append(np.full(n_bins, label, dtype=np.int32))
-    time = np.concatenate(times)
+    time, counts, labels, notes = _without_gaps(
+        np.concatenate(times), _joined_counts(counts, responses.kind), np.concatenate(labels), width
+    )
     shown = frames_on_screen(
         movie.onsets, time, width, last_frame=movie.period, hold=LONGEST_HOLD * movie.period
     )
     place = np.full(len(movie.onsets) + 1, -1, dtype=np.int64)
     place[frames] = np.arange(frames.size)
     pieces = f"{len(blocks)} stretch{'es' if len(blocks) != 1 else ''} of unrepeated frames"
-    return build_role(
+    role = build_role(
         _select(movie.frames, frames),
-        _joined_counts(counts, responses.kind),
+        counts,
         kind=responses.kind,
         response_units=responses.units,
         bin_width=width,
         time=time,
-        block=np.concatenate(labels),
+        block=labels,
         frame_of_bin=place[shown],
         frame_time=movie.onsets[frames],
         stimulus_units=movie.frames.attrs.get("units", "arbitrary"),
         attrs={"selection": pieces},
         where=movie.where,
     )
+    return role, notes
+
+
+def _without_gaps(time, response, labels, width):
+    """Bins in which every response is known; a new block begins after those that are left out."""
+    if response.dtype.kind != "f":
+        return time, response, labels, []
+    known = ~np.isnan(response).any(axis=1)
+    if known.all():
+        return time, response, labels, []
+    lost = np.count_nonzero(~known) * float(width)
+    new = np.diff(labels, prepend=labels[:1]) != 0
+    new[1:] |= known[1:] & ~known[:-1]
+    labels = np.cumsum(new).astype(np.int32)
+    note = f"{lost:.3g} s of the training data are left out: some cells have no value (NaN) there"
+    return time[known], response[known], labels[known], [note]
 
 
 def _test_role(movie, responses, stretches, choice, width) -> tuple[xr.Dataset, list[str]]:

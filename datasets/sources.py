@@ -12,9 +12,11 @@ from typing import BinaryIO
 import h5py
 
 from neuromodels.datasets.errors import RecordingError
+from neuromodels.datasets.streams import open_address
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 HEAD = 512  # bytes that tell formats apart
+USER_BLOCKS = (512, 1024, 2048, 4096)  # where HDF5 may begin after a foreign head
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Source:
             self.name = str(getattr(given, "name", None) or f"<{type(given).__name__}>")
         elif "://" in str(given):
             self.name = str(given)
-            self.file = _open_address(self.name)
+            self.file = open_address(self.name)
         else:
             self.path = Path(given)
             self.name = str(given)
@@ -87,14 +89,17 @@ class Source:
                 return file.read(HEAD)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise self.error(f"cannot be read ({reason})", "Check its permissions.") from error
+            remedy = "Check the connection." if self.is_stream else "Check its permissions."
+            raise self.error(f"cannot be read ({reason})", remedy) from error
 
     @property
     def looks_like_hdf5(self) -> bool:
         """Whether it begins as HDF5 does, or holds it after a user block (MATLAB v7.3)."""
         if self.head.startswith(HDF5):
             return True
-        return self.path is not None and not self.is_folder and bool(h5py.is_hdf5(self.path))
+        if self.file is not None:
+            return self._hdf5_after_user_block()
+        return not self.is_folder and bool(h5py.is_hdf5(self.path))
 
     def hdf5(self) -> h5py.File:
         """The HDF5 file, open for reading; whoever asks closes it.
@@ -109,7 +114,7 @@ class Source:
                 self.file.seek(0)
                 return h5py.File(self.file, "r")
             return h5py.File(self.path, "r")
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise self._no_hdf5(str(error)) from error
 
     @cached_property
@@ -148,6 +153,17 @@ class Source:
         where = f"{self.name}: {variable}" if variable else self.name
         return RecordingError(what, where=where, remedy=remedy)
 
+    def _hdf5_after_user_block(self) -> bool:
+        try:
+            found = False
+            for place in USER_BLOCKS:
+                self.file.seek(place)
+                found = found or self.file.read(len(HDF5)) == HDF5
+            self.file.seek(0)
+        except (OSError, ValueError):
+            return False
+        return found
+
     def _no_hdf5(self, said: str) -> RecordingError:
         if "unable to lock" in said:
             return self.error(
@@ -163,27 +179,6 @@ class Source:
 def _is_inside(file: h5py.File, name: str) -> bool:
     """Whether a member lies in this file: links to other files are followed by nobody here."""
     return isinstance(file.get(name, getlink=True), h5py.HardLink)
-
-
-def _open_address(address: str) -> BinaryIO:
-    try:
-        import fsspec
-    except ImportError:
-        raise RecordingError(
-            "is an address, and fsspec is not installed",
-            where=address,
-            remedy="Install it: pip install 'neuromodels[stream]'; or download the file.",
-        ) from None
-    try:
-        return fsspec.open(address, "rb").open()
-    except Exception as error:  # every protocol has errors of its own
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise RecordingError(
-            f"cannot be opened ({said})",
-            where=address,
-            remedy="Check the address and the connection; pip install 'neuromodels[stream]' brings "
-            "what http(s) needs.",
-        ) from error
 
 
 def _check_exists(path: Path) -> None:

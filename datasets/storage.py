@@ -6,10 +6,11 @@ so h5py, xarray, netCDF-C and MATLAB show what is what. Used for recordings and 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import h5netcdf
@@ -19,12 +20,20 @@ import xarray as xr
 
 from neuromodels.datasets.attributes import decode_attribute, encode_attribute
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.seal import check_seal, seal
+from neuromodels.datasets.steady_file import SteadyFile
+from neuromodels.datasets.stored_values import (
+    CHECKSUM,
+    SMALL_BYTES,
+    chunk_shape,
+    new_digest,
+    row_slices,
+    stored_slabs,
+    stored_type,
+    value_bytes,
+)
 
 SCHEMA_VERSION = 1
-CHECKSUM = "sha256"
-CHUNK_BYTES = 2**18
-SLAB_BYTES = 2**25
-SMALL_BYTES = 2**12  # smaller variables are stored in one piece, uncompressed
 
 
 def write_tree(tree: xr.DataTree, path: str | Path, overwrite: bool = False) -> Path:
@@ -32,7 +41,8 @@ def write_tree(tree: xr.DataTree, path: str | Path, overwrite: bool = False) -> 
 
     The data go to a temporary name in the same folder, are synced to disk, and the file is
     then renamed. Variables are streamed, so that trees larger than memory can be written.
-    Each variable carries a sha256 of its type, shape and bytes, see `verify`.
+    Each variable carries a sha256 of its type, shape and bytes, see `verify`; all other bytes of
+    the file are sealed by one sha256 behind the HDF5, see `check_seal`.
 
     Parameters
     ----------
@@ -57,19 +67,43 @@ def write_tree(tree: xr.DataTree, path: str | Path, overwrite: bool = False) -> 
         holds something that a labelled file cannot.
     """
     path = Path(path)
-    check_output(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
-    try:
+
+    def write(temporary: Path) -> None:
         _write_file(tree, temporary, path)
+        seal(temporary)
+
+    return write_whole(path, write, overwrite)
+
+
+def write_whole(path: str | Path, write: Callable[[Path], None], overwrite: bool = False) -> Path:
+    """Let `write` make a file under a temporary name, sync it, and rename it to `path`.
+
+    Whatever interrupts it, an earlier file stays as it was and no temporary file remains.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is false, or if it cannot be written.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    temporary = temporary_name(path)
+    try:
+        write(temporary)
         _sync(temporary)
         check_output(path, overwrite)
         os.replace(temporary, path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return path
+
+
+def temporary_name(path: Path) -> Path:
+    """A name beside `path` that no other program uses."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
 
 def check_output(path: str | Path, overwrite: bool = False) -> None:
@@ -82,6 +116,27 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError("is a folder", where=str(path), remedy="Give the name of a file.")
+    _check_place(path, overwrite)
+
+
+def check_folder(path: str | Path, marker: str, overwrite: bool = False) -> None:
+    """As `check_output` for an output that is a folder; only one that holds `marker` is replaced.
+
+    Raises
+    ------
+    InputError
+    """
+    path = Path(path)
+    if path.exists() and not (path / marker).is_file():
+        raise InputError(
+            f"exists already, and is no folder with a {marker}",
+            where=str(path),
+            remedy="Choose another name.",
+        )
+    _check_place(path, overwrite)
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise InputError(
             "exists already",
@@ -105,16 +160,20 @@ def check_output(path: str | Path, overwrite: bool = False) -> None:
 def read_tree(path) -> xr.DataTree:
     """Open a file that `write_tree` wrote; variables are read when they are used.
 
+    All that is not values of variables is checked against its sha256, before HDF5 sees it; the
+    values are checked by `tree.encoding["checked_variables"]`, which `validate` calls.
     `tree.close()` closes the file; it also closes when the tree is no longer used. An open binary
-    file object is read like a path.
+    file object is read like a path, unchecked.
 
     Raises
     ------
     InputError
-        If the file is missing, truncated, not HDF5, not ours, or of a newer version.
+        If the file is missing, truncated, damaged, not HDF5, not ours, or of a newer version.
     """
     streamed = hasattr(path, "read")
-    path = path if streamed else Path(path)
+    if not streamed:
+        path = Path(path)
+        check_seal(path)
     with h5py.File(path, "r") if streamed else open_hdf5(path) as file:
         version = decode_attribute(file.attrs.get("schema_version"))
     if version is None:
@@ -136,6 +195,8 @@ def read_tree(path) -> xr.DataTree:
         {node.path: _decoded(node.to_dataset(inherit=False)) for node in opened.subtree},
     )
     tree.set_close(opened.close)
+    if not streamed:
+        tree.encoding["checked_variables"] = partial(checked_variables, path)
     return tree
 
 
@@ -184,45 +245,59 @@ def verify(path: str | Path) -> int:
         Names the first variable whose bytes are not those that were written.
     """
     checked = 0
+    for name, intact in checked_variables(path):
+        if not intact:
+            raise InputError(
+                "is damaged: it differs from its checksum",
+                where=f"{path}: {name}",
+                remedy="Copy or download the file again, or make it anew.",
+            )
+        checked += 1
+    if not checked:
+        raise InputError(
+            "holds no checksums: it was not written by neuromodels",
+            where=str(path),
+            remedy="Nothing can be verified.",
+        )
+    return checked
+
+
+def checked_variables(path: str | Path) -> Iterator[tuple[str, bool]]:
+    """Every variable that carries a checksum, and whether its bytes still agree with it.
+
+    Raises
+    ------
+    InputError
+        If what is not values of variables is damaged.
+    """
+    check_seal(path)
     with open_hdf5(path) as file:
         for name, dataset in _datasets(file):
             stored = dataset.attrs.get(CHECKSUM)
             if stored is None:
                 continue
-            digest = _new_digest(dataset.dtype, dataset.shape)
+            digest = new_digest(dataset.dtype, dataset.shape)
             try:
-                for slab in _stored_slabs(dataset):
-                    digest.update(_bytes(slab))
-                intact = digest.hexdigest() == decode_attribute(stored)
-            except OSError:
-                intact = False
-            if not intact:
-                raise InputError(
-                    "is damaged: it differs from its checksum",
-                    where=f"{path}: {name}",
-                    remedy="Copy or download the file again, or make it anew.",
-                )
-            checked += 1
-        if not checked:
-            raise InputError(
-                "holds no checksums: it was not written by neuromodels",
-                where=str(path),
-                remedy="Nothing can be verified.",
-            )
-    return checked
+                for slab in _slabs_on_disk(dataset):
+                    digest.update(value_bytes(slab))
+                yield name, digest.hexdigest() == decode_attribute(stored)
+            except (OSError, UnicodeDecodeError):
+                yield name, False
 
 
 def _write_file(tree: xr.DataTree, temporary: Path, path: Path) -> None:
-    with h5netcdf.File(temporary, "w") as file:
-        for node in tree.subtree:
-            group = file if node.path == "/" else file.create_group(node.path)
-            attrs = dict(node.attrs)
-            if node.path == "/":
-                attrs.setdefault("schema_version", SCHEMA_VERSION)
-            _write_node(group, node, attrs, f"{path}: {node.path}")
+    with closing(SteadyFile(temporary)) as disk:
+        with h5netcdf.File(disk, "w") as file:
+            for node in tree.subtree:
+                group = file if node.path == "/" else file.create_group(node.path)
+                attrs = dict(node.attrs)
+                if node.path == "/":
+                    attrs.setdefault("schema_version", SCHEMA_VERSION)
+                _write_node(group, node, attrs, disk.check, f"{path}: {node.path}")
+        disk.check()
 
 
-def _write_node(group, node: xr.DataTree, attrs: dict, where: str) -> None:
+def _write_node(group, node: xr.DataTree, attrs: dict, check: Callable, where: str) -> None:
     own = node.to_dataset(inherit=False)
     known = node.to_dataset(inherit=True)
     sizes = {
@@ -255,32 +330,29 @@ def _write_node(group, node: xr.DataTree, attrs: dict, where: str) -> None:
             if name in own.coords or name in sizes
             else [coord for coord in extra if set(own.variables[coord].dims) <= set(variable.dims)]
         )
-        _write_variable(group, str(name), variable, beside, f"{where.rstrip('/')}/{name}")
+        _write_variable(group, str(name), variable, beside, check, f"{where.rstrip('/')}/{name}")
     if extra:
         attrs["coordinates"] = " ".join(extra)
     _write_attrs(group, attrs, where)
 
 
-def _write_variable(group, name: str, variable: xr.Variable, beside: list, where: str) -> None:
-    dtype, attrs, fill = _stored_type(variable, where)
+def _write_variable(group, name: str, variable, beside: list, check: Callable, where: str) -> None:
+    dtype, attrs, fill = stored_type(variable, where)
     shape = variable.shape
     text = dtype.kind == "O"
     n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     layout = {}
     if shape and n_bytes > SMALL_BYTES:
-        layout = {"chunks": _chunks(shape, dtype.itemsize), "shuffle": not text}
+        layout = {"chunks": chunk_shape(shape, dtype.itemsize), "shuffle": not text}
         layout |= {"compression": "gzip", "compression_opts": 4}
     target = group.create_variable(name, variable.dims, dtype, fillvalue=fill, **layout)
-    digest = _new_digest(dtype, shape)
+    digest = new_digest(dtype, shape)
     chunk = layout["chunks"][0] if layout else 1
-    for rows in _row_slices(shape, dtype.itemsize, chunk):
-        values = np.asarray((variable[rows] if shape else variable).values)
-        values = np.ascontiguousarray(_stored_values(values, dtype, fill, where)).reshape(
-            values.shape
-        )
-        digest.update(_bytes(values))
+    for rows, values in stored_slabs(variable, dtype, fill, chunk, where):
+        digest.update(value_bytes(values))
         if values.size:
             target[rows] = values
+        check()
     attrs |= {key: value for key, value in variable.attrs.items() if key != CHECKSUM}
     attrs[CHECKSUM] = digest.hexdigest()
     if beside:
@@ -300,82 +372,12 @@ def _write_attrs(target, attrs: dict, where: str) -> None:
             ) from error
 
 
-def _stored_type(variable: xr.Variable, where: str) -> tuple[np.dtype, dict, object]:
-    dtype, encoding = variable.dtype, variable.encoding
-    wanted = encoding.get("dtype")
-    if dtype.kind == "f" and wanted is not None and encoding.get("_FillValue") is not None:
-        wanted = np.dtype(wanted)
-        if wanted.kind in "iu":
-            return wanted, {}, wanted.type(encoding["_FillValue"])
-    if dtype.kind == "b":
-        return np.dtype(np.int8), {"dtype": "bool"}, None  # as xarray stores booleans
-    if dtype.kind in "UTO":
-        return h5py.string_dtype(), {}, None
-    if dtype.kind in "iu" or (dtype.kind == "f" and dtype.itemsize in (4, 8)):
-        return dtype.newbyteorder("<"), {}, None
-    raise InputError(
-        f"has type {dtype}, which is not stored",
-        where=where,
-        remedy="Convert it to integers, float32 or float64, booleans, or text.",
-    )
-
-
-def _stored_values(values: np.ndarray, dtype: np.dtype, fill, where: str) -> np.ndarray:
-    if dtype.kind == "O":
-        if values.dtype.kind == "O" and not all(isinstance(item, str) for item in values.flat):
-            raise InputError(
-                "holds objects that are no text", where=where, remedy="Convert them to text."
-            )
-        return values.astype(object)
-    if fill is None:
-        return values.astype(dtype, copy=False)
-    missing = np.isnan(values)
-    stored = np.where(missing, 0, values).astype(dtype)
-    if not np.array_equal(stored[~missing], values[~missing]) or (stored[~missing] == fill).any():
-        raise InputError(
-            f"holds values that {dtype} with fill value {fill} cannot store",
-            where=where,
-            remedy="Drop the variable's `encoding` to store it as floating point.",
-        )
-    stored[missing] = fill
-    return stored
-
-
-def _chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    chunks, room = [], max(1, CHUNK_BYTES // itemsize)
-    for size in reversed(shape):
-        chunks.append(max(1, min(size, room)))
-        room = max(1, room // chunks[-1])
-    return tuple(reversed(chunks))
-
-
-def _row_slices(shape: tuple[int, ...], itemsize: int, chunk: int) -> Iterator:
-    if not shape:
-        yield ()
-        return
-    row = max(1, itemsize * int(np.prod(shape[1:], dtype=np.int64)))
-    step = max(1, SLAB_BYTES // row // chunk) * chunk
-    for first in range(0, max(shape[0], 1), step):
-        yield slice(first, min(first + step, shape[0]))
-
-
-def _stored_slabs(dataset: h5py.Dataset) -> Iterator[np.ndarray]:
+def _slabs_on_disk(dataset: h5py.Dataset) -> Iterator[np.ndarray]:
     text = h5py.check_string_dtype(dataset.dtype) is not None
     source = dataset.asstr() if text else dataset
     chunk = dataset.chunks[0] if dataset.chunks else 1
-    for rows in _row_slices(dataset.shape, dataset.dtype.itemsize, chunk):
+    for rows in row_slices(dataset.shape, dataset.dtype.itemsize, chunk):
         yield np.asarray(source[rows])
-
-
-def _new_digest(dtype: np.dtype, shape: tuple[int, ...]):
-    name = "text" if dtype.kind == "O" else dtype.str
-    return hashlib.sha256(f"{name}{tuple(int(n) for n in shape)}".encode())
-
-
-def _bytes(values: np.ndarray) -> bytes:
-    if values.dtype.kind == "O":
-        return b"".join(item.encode() + b"\0" for item in values.ravel())
-    return np.ascontiguousarray(values).tobytes()
 
 
 def _decoded(dataset: xr.Dataset) -> xr.Dataset:
@@ -411,7 +413,8 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """See that a renamed file is on disk under its new name."""
     if os.name == "nt":  # Windows has no handle on a folder to sync
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -421,7 +424,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _unwritable(path: Path, error: OSError) -> InputError:
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error for a file or folder that the system did not let us write."""
     if isinstance(error, PermissionError) and path.exists():
         remedy = "Close it if another program has it open, or choose another name."
     else:

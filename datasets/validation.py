@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.blocks import block_runs, stored_width
-from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.errors import InputError, RecordingError
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.overlap import Shown, find_overlap, fingerprint, shown_pictures
 from neuromodels.datasets.recording import KINDS, Recording
@@ -50,14 +50,14 @@ class Report:
 
         Raises
         ------
-        InputError
+        RecordingError
         """
         errors = self.errors
         if not errors:
             return
         first = errors[0]
         more = "".join(f"\n{self.source}: {e.where}: {e.what}\n  {e.remedy}" for e in errors[1:])
-        raise InputError(
+        raise RecordingError(
             first.what, where=f"{self.source}: {first.where}", remedy=first.remedy + more
         )
 
@@ -76,6 +76,8 @@ def validate(recording: Recording) -> Report:
     neuron, a single repeat, drift, irregular frames.
     """
     found: list[Problem] = []
+    if find_damage(recording.tree, found):  # what is read from it would be noise
+        return Report(tuple(found), recording.source)
     _check_neurons(recording, found)
     if not recording.stimuli:
         _error(found, "/", "holds no stimulus", "Add a node with a train role.")
@@ -110,6 +112,28 @@ def validate(recording: Recording) -> Report:
     return Report(tuple(found), recording.source)
 
 
+def find_damage(tree: xr.DataTree, found: list[Problem]) -> bool:
+    """Add an error for every variable of our own files that differs from its checksum.
+
+    Returns
+    -------
+    bool
+        Whether there is any.
+    """
+    checked_variables = tree.encoding.get("checked_variables")
+    if checked_variables is None:
+        return False
+    before = len(found)
+    remedy = "Copy or download the file again, or make it anew."
+    try:
+        for name, intact in checked_variables():
+            if not intact:
+                _error(found, name, "is damaged: it differs from its checksum", remedy)
+    except InputError as error:
+        _error(found, "/", error.what, error.remedy)
+    return len(found) > before
+
+
 def _check_neurons(recording: Recording, found: list[Problem]) -> None:
     names, counts = np.unique(recording.neurons, return_counts=True)
     if (counts > 1).any():
@@ -123,6 +147,15 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
     for name in ("response", "time", "block"):
         if name not in node.variables:
             _error(found, f"{where}/{name}", "is missing", "See docs/recordings.md.")
+            sound = False
+    for name in ("time", "block", "frame_of_bin"):
+        if name in node.variables and not _is_number_per_bin(node[name]):
+            _error(
+                found,
+                f"{where}/{name}",
+                f"has axes {node[name].dims} and type {node[name].dtype}",
+                "It must hold one number per bin.",
+            )
             sound = False
     if not sound:
         return False
@@ -144,6 +177,11 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
             "Add bin_width_numerator and bin_width_denominator (s, as a fraction).",
         )
         sound = False
+    for name in ("response", "stimulus"):
+        if name in node.variables and node[name].dtype.kind not in "iufb":
+            said = f"has type {node[name].dtype}"
+            _error(found, f"{where}/{name}", said, "It must hold numbers.")
+            sound = False
     kind = node["response"].attrs.get("kind")
     if kind not in KINDS:
         _error(found, f"{where}/response", f"has kind {kind!r}", f"One of: {', '.join(KINDS)}.")
@@ -170,6 +208,10 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
             )
             sound = False
     return sound
+
+
+def _is_number_per_bin(variable: xr.DataArray) -> bool:
+    return variable.dims == ("time",) and variable.dtype.kind in "iuf"
 
 
 def _check_response(

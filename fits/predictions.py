@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass
 
@@ -10,11 +11,14 @@ import torch
 from torch import nn
 
 from neuromodels.datasets.blocks import Block
+from neuromodels.fits.memory import bytes_per_bin, share
 
 #: Outputs computed at once; bounds memory, and nothing else depends on it.
 CHUNK = 4096
 #: Values that a chunk of stimulus may hold before the chunk is made shorter.
 CHUNK_VALUES = 2_000_000
+#: Bytes that a value of the stimulus may cost in a model; above, the cost is measured.
+WORST_BYTES = 512
 N_RUNS = 200
 #: A simulated rate above so many times the largest training count per bin is capped.
 RUNAWAY_FACTOR = 10.0
@@ -39,9 +43,34 @@ class Prediction:
     capped: np.ndarray | None = None
 
 
-def _chunk_size(block: Block, lead_in: int) -> int:
-    values = int(np.prod(block.movie(0, 1).shape))
-    return max(64, min(CHUNK, CHUNK_VALUES // values - lead_in))
+class _Stimulus:
+    """A block's movie that `simulate` takes piece by piece, as it would a tensor.
+
+    Shape (1, bin, channel, y, x); only slices over bins are read.
+    """
+
+    def __init__(self, block: Block):
+        self._block = block
+        self.shape = (1, block.n_bins, *block.frame_shape)
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, key: tuple[slice, slice]) -> torch.Tensor:
+        start, stop, _ = key[1].indices(self.shape[1])
+        return torch.from_numpy(self._block.movie(start, stop))[None]
+
+
+def _chunk_size(model: nn.Module, block: Block) -> int:
+    values = math.prod(block.frame_shape)
+    lead_in = model.lead_in
+    size = max(64, min(CHUNK, CHUNK_VALUES // values - lead_in))
+    # Two live at a time: what a layer reads, and what it writes.
+    room = share(1 / 2)
+    if 2 * size * values * WORST_BYTES <= room:
+        return size
+    fixed, each = bytes_per_bin(model, block.frame_shape)
+    return max(1, min(size, int((room - fixed) // each)))
 
 
 @torch.no_grad()
@@ -62,7 +91,7 @@ def stimulus_rates(model: nn.Module, block: Block) -> np.ndarray:
     """
     lead_in, n_bins = model.lead_in, block.n_bins
     rates = np.full((n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
-    size = _chunk_size(block, lead_in)
+    size = _chunk_size(model, block)
     for start in range(lead_in, n_bins, size):
         stop = min(start + size, n_bins)
         movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
@@ -77,7 +106,8 @@ def _conditional(model: nn.Module, block: Block) -> np.ndarray:
     trials = spikes if spikes.ndim == 3 else spikes[None]
     # A bin whose past was not recorded has no conditional rate: NaN runs through by itself.
     rates = np.full(trials.shape, np.nan, dtype=np.float32)
-    size = max(64, _chunk_size(block, lead_in) // len(trials))
+    size = _chunk_size(model, block)
+    size = max(min(size, 64), size // len(trials))
     for start in range(lead_in, n_bins, size):
         stop = min(start + size, n_bins)
         movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
@@ -124,7 +154,9 @@ def predict_block(
         return Prediction(stimulus_rates(model, block))
     if max_rate is None:
         raise ValueError("max_rate is needed to simulate a model with spike history.")
-    movie = torch.from_numpy(block.movie())[None]
+    movie = _Stimulus(block)
+    if math.prod(movie.shape) <= CHUNK_VALUES:
+        movie = movie[:, :]
     rate = np.full((block.n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
     simulated = model.simulate(movie, n_runs, max_rate=torch.as_tensor(max_rate), seed=stream)
     rate[model.stimulus_lead_in :] = simulated.rate[0].numpy()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -67,8 +67,19 @@ def segments(blocks: list[Block], lead_in: int, length: int) -> list[Segment]:
     return found
 
 
-def read_batch(chosen: list[Segment], lead_in: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def read_batch(
+    chosen: list[Segment], lead_in: int, most: int | None = None
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Stimulus, counts and weights of segments, stacked by length.
+
+    Parameters
+    ----------
+    chosen : list of Segment
+        Of one batch.
+    lead_in : int
+        Bins of stimulus before the first output.
+    most : int, optional
+        Bins of stimulus that are held at once: the batch comes in as many parts as that needs.
 
     Yields
     ------
@@ -82,7 +93,7 @@ def read_batch(chosen: list[Segment], lead_in: int) -> Iterator[tuple[Tensor, Te
     by_length: dict[int, list[Segment]] = {}
     for segment in chosen:
         by_length.setdefault(segment.stop - segment.start, []).append(segment)
-    for group in by_length.values():
+    for group in _parts(list(by_length.values()), lead_in, most):
         movies = [s.block.movie(s.start - lead_in, s.stop) for s in group]
         counts = [s.block.response[s.start : s.stop] for s in group]
         yield (
@@ -90,3 +101,29 @@ def read_batch(chosen: list[Segment], lead_in: int) -> Iterator[tuple[Tensor, Te
             torch.from_numpy(np.stack(counts).astype(np.float32)),
             torch.from_numpy(np.stack([s.weight for s in group]))[..., None],
         )
+
+
+def _parts(
+    groups: list[list[Segment]], lead_in: int, most: int | None
+) -> Iterator[list[Segment]]:
+    """Groups of equal length, cut so that none holds more than `most` bins of stimulus."""
+    for group in groups:
+        length = group[0].stop - group[0].start
+        if most is None or len(group) * (lead_in + length) <= most:
+            yield group
+            continue
+        together = max(1, most // (lead_in + length))
+        for first in range(0, len(group), together):
+            some = group[first : first + together]
+            step = max(1, min(length, most - lead_in))
+            for start in range(0, length, step):
+                inside = slice(start, min(start + step, length))
+                yield [
+                    replace(
+                        segment,
+                        start=segment.start + inside.start,
+                        stop=segment.start + inside.stop,
+                        weight=segment.weight[inside],
+                    )
+                    for segment in some
+                ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.frames import memory_bound
+from neuromodels.datasets.image_recording import ImageRecording
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.splits import Partition, partition
 from neuromodels.encoding.base import Input
@@ -18,6 +21,8 @@ from neuromodels.fits.predictions import RUNAWAY_FACTOR
 BIN_WIDTH = 0.010
 #: Values of the movie read at once for its mean and variance.
 _READ_VALUES = 20_000_000
+#: Of each: as stored, gathered bin by bin, and in double precision.
+_VALUE_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,13 @@ def _moments(blocks: list[Block]) -> tuple[float, float]:
     """Mean and standard deviation of the movie, all pixels, as it was shown bin by bin."""
     count, total, squares = 0, 0.0, 0.0
     for block in blocks:
-        step = max(1, _READ_VALUES // int(np.prod(block.movie(0, 1).shape)))
+        values = min(_READ_VALUES, memory_bound() // (8 * _VALUE_BYTES))
+        step = max(1, values // math.prod(block.frame_shape))
         for start in range(0, block.n_bins, step):
             movie = block.movie(start, min(start + step, block.n_bins)).astype(np.float64)
             count += movie.size
             total += movie.sum()
-            squares += np.square(movie).sum()
+            squares += np.square(movie, out=movie).sum()
     mean = total / count
     return mean, float(np.sqrt(max(squares / count - mean**2, 0.0)))
 
@@ -113,6 +119,13 @@ def prepare(
         The recording has errors, holds no spike counts, no training blocks, or a stimulus that
         never changes.
     """
+    if isinstance(recording, ImageRecording):
+        raise InputError(
+            "holds responses to pictures, and these models are fitted to movies.",
+            where=recording.source,
+            remedy="See it with `neuromodels inspect`, or read it with recording.role() for a fit "
+            "of your own.",
+        )
     report = recording.validate()
     report.raise_errors()
     view = recording.at(default_bin_width(recording) if bin_width is None else bin_width)
@@ -141,10 +154,9 @@ def prepare(
             where=f"{recording.source}: stimulus",
             remedy="Choose a stimulus that varies.",
         )
-    movie_shape = split.train[0].movie(0, 1).shape[1:]
     counts = np.concatenate([block.response for block in split.train])
     data = Input(
-        movie_shape=tuple(int(n) for n in movie_shape),
+        movie_shape=split.train[0].frame_shape,
         neurons=tuple(str(n) for n in view.neurons),
         bin_width=view.bin_width,
         mean=mean,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from neuromodels.analysis.metrics import bits_per_spike
 from neuromodels.datasets.blocks import Block
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.memory import bins_at_once
 from neuromodels.fits.predictions import stimulus_rates
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.sampling import Segment, read_batch, segments
@@ -222,6 +223,8 @@ class Trainer:
                 remedy="Give a shorter history.",
             )
         per_batch = max(1, round(options.batch_bins / options.segment_bins))
+        # A batch that the memory bound has no room for comes in parts; their gradients add up.
+        self.bins_at_once = bins_at_once(model, train[0].frame_shape)
         self.n_batches = math.ceil(len(self.segments) / per_batch)
         self.reference = np.concatenate([block.response for block in train]).mean(0)
         self.order = torch.Generator().manual_seed(seed)
@@ -310,7 +313,9 @@ class Trainer:
         self.optimizer.zero_grad()
         total = sum(float(segment.weight.sum()) for segment in chosen)
         value = 0.0
-        for stimulus, counts, weight in read_batch(chosen, self.model.lead_in):
+        for stimulus, counts, weight in read_batch(
+            chosen, self.model.lead_in, self.bins_at_once
+        ):
             share = float(weight.sum()) / total
             if hasattr(self.model, "training_output"):
                 rate, penalty = self.model.training_output(stimulus)

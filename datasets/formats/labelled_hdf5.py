@@ -6,6 +6,7 @@ from pathlib import Path
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
+from neuromodels.datasets.seal import check_seal
 from neuromodels.datasets.sources import Source
 from neuromodels.datasets.storage import read_tree, write_tree
 
@@ -26,7 +27,15 @@ def write(recording: Recording, path: str | Path, overwrite: bool = False) -> Pa
 
 
 def recognizes(source: Source) -> bool:
-    """Whether it is HDF5 that neuromodels wrote as a recording."""
+    """Whether it is HDF5 that neuromodels wrote as a recording.
+
+    Raises
+    ------
+    RecordingError
+        If it carries our seal and is damaged; asked first, so that HDF5 never sees such a file.
+    """
+    if source.path is not None:
+        check_seal(source.path)
     return source.root is not None and "neuromodels_schema" in source.root.attrs
 
 
@@ -38,22 +47,34 @@ def read(source: Source, *, bin_width=None, stimulus=None, test=None) -> Recordi
     InputError
         If the file is damaged or holds something else, for example a fit.
     """
+    tree = read_tree(source.path or source.file)
+    return recording_of(tree, source.name, bin_width=bin_width, stimulus=stimulus, test=test)
+
+
+def recording_of(tree, name: str, *, bin_width=None, stimulus=None, test=None) -> Recording:
+    """The recording in a tree that neuromodels wrote, and the part of it that was asked for.
+
+    Raises
+    ------
+    InputError
+        If the tree holds something else, or not what was asked for; the tree is closed.
+    """
     if test is not None:
+        tree.close()
         raise InputError(
             "does not apply: the file says which part is the test",
-            where=f"{source.name}: test",
+            where=f"{name}: test",
             remedy="Leave test= out, or open the original recording with it.",
         )
-    tree = read_tree(source.path or source.file)
     schema = tree.attrs.get("neuromodels_schema")
     if schema != SCHEMA:
         tree.close()
         raise InputError(
             f"holds a {schema or 'tree without a schema'}, not a recording",
-            where=source.name,
+            where=name,
             remedy="Give a recording; results are opened with neuromodels.load.",
         )
-    recording = Recording(tree, source.name)
+    recording = Recording(tree, name)
     if stimulus is not None:
         recording = _only(recording, [stimulus] if isinstance(stimulus, str) else list(stimulus))
     return recording if bin_width is None else recording.at(bin_width)

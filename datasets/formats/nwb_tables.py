@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.links import check_declared
 from neuromodels.datasets.sessions import Trials, Units
 
 if TYPE_CHECKING:
@@ -29,11 +30,18 @@ def read_units(nwb, path: str) -> Units:
     units = nwb.units
     where = f"{path}: /units"
     remedy = (
-        "Export the sorted units with their spike times, s, or bring the arrays yourself with "
+        "Export the sorted units with their spike times, s (nwbfile.add_unit); or open the "
+        "sorter's own folder with the stimulus beside it, or bring the arrays yourself with "
         "neuromodels.recording_from_arrays."
     )
     if units is None:
-        raise InputError("the file has no units table", where=where, remedy=remedy)
+        lacks = [] if nwb.stimulus else ["no stimulus (/stimulus/presentation)"]
+        also = "".join(f", and {what}" for what in lacks)
+        raise InputError(
+            f"the file has no units table, no traces of cells in /processing{also}",
+            where=where,
+            remedy=remedy,
+        )
     if len(units) == 0:
         raise InputError("the units table is empty", where=where, remedy=remedy)
     if "spike_times" not in units.colnames:
@@ -52,7 +60,7 @@ def read_units(nwb, path: str) -> Units:
     spike_times, notes = [], []
     unsorted, negative = [], []
     for unit, times in zip(ids, _ragged(units, "spike_times", where), strict=True):
-        times = np.asarray(times, dtype=np.float64).ravel()
+        times = _seconds(times, unit, where)
         bad = np.flatnonzero(~np.isfinite(times))
         if bad.size:
             raise InputError(
@@ -83,6 +91,12 @@ def read_units(nwb, path: str) -> Units:
     return Units(ids, spike_times, _metadata(units), observed, notes, f"{where}/spike_times")
 
 
+def has_spikes(nwb) -> bool:
+    """Whether the units table lists spike times of at least one unit."""
+    units = nwb.units
+    return units is not None and len(units) > 0 and "spike_times" in units.colnames
+
+
 def interval_table(nwb, wanted: str | None, path: str) -> tuple[Trials | None, list[str]]:
     """The table of trials, or none, and notes.
 
@@ -111,14 +125,21 @@ def interval_table(nwb, wanted: str | None, path: str) -> tuple[Trials | None, l
     if name is not None:
         where = f"{path}: /intervals/{name}"
         named = wanted is not None or name == "trials"
-        return Trials(name, _columns(tables[name], where), where, named), []
+        return Trials(name, table_columns(tables[name], where), where, named), []
     others = sorted(name for name in tables if name not in ("trials", "epochs", "invalid_times"))
     if others:
         return None, [f"no trials table, but {', '.join(others)}: choose one with table="]
     return None, []
 
 
-def _columns(table, where: str) -> pd.DataFrame:
+def table_columns(table, where: str) -> pd.DataFrame:
+    """The columns of a table that hold one value per row; lists become one text.
+
+    Raises
+    ------
+    InputError
+        If there is no start_time or stop_time.
+    """
     import pandas as pd
 
     columns = {}
@@ -129,7 +150,7 @@ def _columns(table, where: str) -> pd.DataFrame:
         if _is_ragged(column):
             values = _joined_text(_ragged(table, name, where))
         else:
-            values = _plain(column.data[:])
+            values = _plain(column, f"{where}/{name}")
         if values is not None and values.ndim == 1:
             columns[name] = values
     missing = [name for name in ("start_time", "stop_time") if name not in columns]
@@ -140,13 +161,26 @@ def _columns(table, where: str) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _seconds(times, unit: str, where: str) -> np.ndarray:
+    try:
+        return np.asarray(times, dtype=np.float64).ravel()
+    except (TypeError, ValueError):
+        raise InputError(
+            f"the spike times of unit {unit} are no numbers",
+            where=f"{where}/spike_times",
+            remedy="Give spike times in seconds.",
+        ) from None
+
+
 def _ragged(table, name: str, where: str) -> list[np.ndarray]:
     """Rows of a column whose entries are lists (a VectorData with its VectorIndex)."""
     column = table[name]
+    check_declared(column.data, f"{where}/{name}")
     if not _is_ragged(column):
         return list(np.asarray(column.data[:]))
     if _is_ragged(column.target):
         return [np.asarray(column[i]) for i in range(len(table))]
+    check_declared(column.target.data, f"{where}/{name}")
     values = np.asarray(column.target.data[:])
     # Files store these as small unsigned integers, whose differences would wrap round.
     stops = np.asarray(column.data[:]).astype(np.int64)
@@ -180,17 +214,23 @@ def _metadata(units) -> dict[str, np.ndarray]:
         column = units[name]
         if name.startswith(NOT_METADATA) or _is_ragged(column) or _is_reference(column):
             continue
-        values = _plain(column.data[:])
-        if values is None or values.ndim != 1 or len(values) != len(units):
+        values = _plain(column, f"/units/{name}")
+        if values is None or len(values) != len(units):
             continue
         name = name.replace("/", "_")
         found[f"unit_{name}" if name in TAKEN else name] = values
     return found
 
 
-def _plain(values) -> np.ndarray | None:
-    """Numbers as they are, everything else as text; objects by their name."""
-    values = np.asarray(values)
+def _plain(column, where: str) -> np.ndarray | None:
+    """Numbers as they are, everything else as text; objects by their name.
+
+    None for columns of more than one value per row (mean waveforms), which are not read.
+    """
+    if len(getattr(column.data, "shape", None) or (0,)) != 1:
+        return None
+    check_declared(column.data, where)
+    values = np.asarray(column.data[:])
     if values.dtype == bool:
         return values.astype(np.uint8)
     if values.dtype.kind in "iuf":

@@ -21,6 +21,7 @@ from neuromodels.encoding.base import Input, StimulusWindow, bins_of
 from neuromodels.encoding.bases import lead_in_of, log_raised_cosine, project_past
 from neuromodels.encoding.ln import LNOptions
 from neuromodels.fits.glm.parallel import ordered_map
+from neuromodels.fits.memory import regressor_gb
 from neuromodels.fits.options import ConvexOptions
 
 #: Stimulus columns (basis × channel × pixel) up to which "auto" leaves the frame whole.
@@ -395,4 +396,5 @@ def make_crops(
         average = spike_triggered_average(partition.train, n_lags, model.delay)
         corners = place_windows(average, side)
     coupled = getattr(model, "coupling", False)
-    return Crops(data, partition, coupled, options.memory_gb, n_basis, side, corners)
+    memory_gb = regressor_gb(options.memory_gb)
+    return Crops(data, partition, coupled, memory_gb, n_basis, side, corners)

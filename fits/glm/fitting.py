@@ -25,6 +25,7 @@ from neuromodels.fits.glm.selection import (
     select_penalty_of_one,
 )
 from neuromodels.fits.glm.solver import GLMSolution, fit_poisson_glm
+from neuromodels.fits.memory import regressor_gb
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
@@ -75,7 +76,7 @@ def _window(
     # A low-rank filter starts from the full one, and shares its regressors and penalties.
     # Single precision is enough for regressors; the solver's arithmetic is double.
     model = spec.build(view.data, history=history, rank=0).float()
-    memory, targets = options.memory_gb, view.targets
+    memory, targets = regressor_gb(options.memory_gb), view.targets
     design, counts = make_design(model, view.train, model.lead_in, memory, targets)
     check, check_counts = make_design(model, view.validation, score_from, memory, targets)
     # For a single neuron the exact covariance is not worth its price.

@@ -15,6 +15,13 @@ from neuromodels.fits.options import ConvexOptions
 from neuromodels.options import OptionError
 
 
+#: Stretches of regressors that are in memory at once while they stream, at most: those that
+#: threads work on, and the next.
+STRETCHES = 8
+#: Bins of a stretch, at least.
+MIN_STRETCH = 64
+
+
 def regressors(
     model: EncodingModel, block: Block, start: int, targets: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -51,6 +58,18 @@ def regressors(
             own = np.ascontiguousarray(own.numpy(), dtype=np.float32)
         shared = torch.cat(columns, 1).numpy().astype(np.float32)
     return shared, own
+
+
+def _stretches(blocks: list[Block], start: int, longest: int) -> list[Block]:
+    """Blocks with more than `longest` usable bins cut into several; each begins with its past."""
+    found = []
+    for block in blocks:
+        usable = block.n_bins - start
+        pieces = -(-usable // longest)
+        edges = [start + usable * i // pieces for i in range(pieces + 1)]
+        for first, stop in zip(edges[:-1], edges[1:], strict=True):
+            found.append(block if pieces == 1 else block.cut(first - start, stop))
+    return found
 
 
 def make_design(
@@ -99,10 +118,24 @@ def make_design(
             mask = mask[:, targets]
     size = 4 * len(counts) * (n_stimulus + n_coupling + n_own * len(targets))
     kron = (n_basis, n_pixels)
+    row_bytes = size // len(counts)
+    # A stretch is read as frames, normalized, and laid out on the basis.
+    longest = int(memory_gb * 1e9 / STRETCHES / (2 * row_bytes + 16 * model.input.n_pixels))
+    usable = _stretches(usable, start, max(MIN_STRETCH, longest))
     if size <= memory_gb * 1e9:
-        held = [regressors(model, block, start, targets) for block in usable]
-        shared = np.concatenate([part for part, _ in held])
-        own = None if held[0][1] is None else np.concatenate([part for _, part in held])
+        shared = own = None
+        done = 0
+        for block in usable:
+            part, own_part = regressors(model, block, start, targets)
+            if shared is None:
+                shared = np.empty((len(counts), part.shape[1]), part.dtype)
+                if own_part is not None:
+                    own = np.empty((len(counts), *own_part.shape[1:]), own_part.dtype)
+            rows = slice(done, done + len(part))
+            shared[rows] = part
+            if own is not None:
+                own[rows] = own_part
+            done += len(part)
         return Design(shared, own, mask, kron=kron), counts
     design = Design.from_blocks(
         lambda i: regressors(model, usable[i], start, targets), len(usable), mask=mask, kron=kron

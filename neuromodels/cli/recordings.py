@@ -48,7 +48,7 @@ def inspect_command(
     import neuromodels as nm
 
     recording = nm.open_recording(file, **opening)
-    found = nm.inspect_recording(recording, bin_width)
+    found = _inspected(recording, bin_width)
     drawn = [] if figures is None else _figures(found, figures)
     if as_json:
         print_json(found.to_dict() | ({"figures": drawn} if drawn else {}))
@@ -100,3 +100,13 @@ def _figures(found: Any, folder: str) -> list[str]:
     from neuromodels.analysis.plots.inspection import save_inspection_figures
 
     return [str(path) for path in save_inspection_figures(found, folder)]
+
+
+def _inspected(recording: Any, bin_width: float | None) -> Any:
+    import neuromodels as nm
+
+    if isinstance(recording, nm.ImageRecording):
+        from neuromodels.analysis.image_inspection import inspect_image_recording
+
+        return inspect_image_recording(recording)
+    return nm.inspect_recording(recording, bin_width)

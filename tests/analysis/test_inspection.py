@@ -7,8 +7,11 @@ import pytest
 import xarray as xr
 
 from neuromodels.analysis.inspection import inspect_recording
+from neuromodels.analysis.plots.inspection import save_inspection_figures
+from neuromodels.analysis.spike_quality import ceiling_interval, gain_over_trials
 from neuromodels.datasets.arrays import recording_from_arrays
 from neuromodels.datasets.building import build_recording, build_role
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import SLAB_BYTES, lazy_variable
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.sample import sample_recording
@@ -50,7 +53,7 @@ def repeats_of(n_trials=40, n_bins=300, n_neurons=3, seed=0, gain=None):
 
 
 def only(recording, **options):
-    return inspect_recording(recording, **options).stimuli[0]
+    return inspect_recording(recording, **{"alignment": False, **options}).stimuli[0]
 
 
 def with_node(recording, path, dataset):
@@ -200,8 +203,8 @@ def test_a_silent_neuron_is_named_and_its_numbers_are_dashes():
     found = inspect_recording(recording_from_arrays(**data, **repeats, neurons=["u1", "u2", "u3"]))
     assert found.stimuli[0].silent.tolist() == [False, True, False]
     row = next(line for line in found.text().split("\n") if line.startswith("  u2 "))
-    assert row.split(maxsplit=6) == [
-        *("u2", "0.0", "–", "–", "–", "–"),
+    assert row.split(maxsplit=7) == [
+        *("u2", "0.0", "–", "–", "–", "–", "–"),
         "silent: fitted, but fails the gate",
     ]
     assert any("u2 is silent" in note.what for note in found.notes)
@@ -345,7 +348,9 @@ def test_the_bundled_recording_as_measured_by_hand():
         "rate (Hz)",
     ):
         assert said in text
-    assert "ISI" not in text
+    assert "warning" not in text
+    assert "none irregular" in text
+    assert found.stimuli[0].overlap == "no stretch of test or heldout is in train"
     assert max(len(line) for line in text.split("\n")) < 130
 
 
@@ -360,3 +365,102 @@ def test_json_holds_everything_and_reads_back_the_same():
     assert stimulus["over_blocks"]["change"][0] is None  # silent: no mean to compare with
     assert stimulus["over_trials"] is None
     assert values["notes"][0].keys() == {"severity", "where", "what", "remedy"}
+
+
+def test_gain_over_trials_is_that_put_in_and_a_rise_of_the_baseline_is_none():
+    rng = np.random.default_rng(0)
+    rate, fall = rng.gamma(1.0, 0.5, (600, 4)), ramp(40, 0.4)[:, None, None]
+    fading = gain_over_trials(rng.poisson(rate * fall))
+    assert fading.drifts.all()
+    assert fading.change.mean() == pytest.approx(-0.4, abs=0.05)
+    rising = gain_over_trials(rng.poisson(rate + 0.5 * (2 - fall)))
+    assert not rising.drifts.any()
+    assert gain_over_trials(rng.poisson(rate, (5, 600, 4))) == "fewer than 8 trials"
+
+
+def test_spikes_that_come_too_soon_are_counted_within_blocks():
+    """Neuron 0 fires pairs 1 ms apart, neuron 1 doubles within a bin, neuron 2 every 5 ms."""
+    counts = np.zeros((1000, 3), int)
+    counts[10::20, 0] = counts[11::20, 0] = 1
+    counts[10::20, 1] = 2
+    counts[4::5, 2] = 1
+    counts[499, 0] = counts[500, 0] = 1  # a block ends between them
+    blocks = np.repeat([0, 1], 500)
+    data = {"stimulus": frames(1000), "counts": counts, "blocks": blocks, "bin_width": 0.001}
+    found = only(recording_from_arrays(**data)).refractory
+    assert found.within == (0.001, 0.002)
+    assert found.share_one == pytest.approx([0, 0.5, 0])
+    assert found.share_two == pytest.approx([50 / 102, 0.5, 0])
+    assert found.violates.tolist() == [False, True, False]  # 2 ms may be a short refractory period
+    assert "refractory violations" in inspect_recording(recording_from_arrays(**data)).text()
+    wide = inspect_recording(recording_from_arrays(**{**data, "bin_width": 0.01}), alignment=False)
+    assert "bins of 10 ms are too wide" in wide.text()
+
+
+@pytest.mark.parametrize(("n_trials", "hz"), [(10, 8), (20, 30), (54, 8)])
+def test_the_interval_of_the_ceiling_covers_the_truth(n_trials, hz):
+    """300 Poisson neurons of known CC_max; 95 % of them to 3 binomial errors."""
+    rng = np.random.default_rng(n_trials)
+    rate = hz * 0.01 * np.exp(0.8 * rng.normal(size=(400, 300)) - 0.32)
+    signal = rate.var(axis=0)
+    truth = np.sqrt(signal / (signal + rate.mean(axis=0) / n_trials))
+    found = ceiling_interval(rng.poisson(rate, (n_trials, *rate.shape)))
+    known = np.isfinite(found.low)
+    assert known.mean() > 0.6
+    assert 0.91 < ((found.low <= truth) & (truth <= found.high))[known].mean() < 0.995
+    assert ceiling_interval(rng.poisson(rate, (5, *rate.shape))) == "fewer than 10 trials"
+
+
+def test_statistics_of_a_movie_are_those_of_how_it_was_made():
+    rng = np.random.default_rng(0)
+    movie = np.repeat(rng.integers(0, 2, (1000, 6, 4, 5)), 3, axis=2).repeat(3, axis=3)[:, 0]
+    movie = np.repeat(movie, 4, axis=0).astype("u1") * 200  # 4 frames, 3 pixels wide
+    counts = rng.poisson(0.2, (4000, 1))
+    found = only(recording_from_arrays(movie, counts, bin_width=WIDTH)).statistics
+    assert (found.low, found.high, found.levels) == (0, 200, 2)
+    assert found.mean == pytest.approx(100, rel=0.02)
+    assert found.contrast == pytest.approx(1, rel=0.02)
+    # A step of length n falls to one half after n / 2 samples.
+    assert found.correlation_time == pytest.approx(2 * WIDTH, rel=0.1)
+    assert found.correlation_space == pytest.approx(1.5, rel=0.1)
+    assert not found.is_clipped
+    assert found.n_frames == 4000
+    levels = np.clip(rng.normal(128, 80, (500, 8, 8)), 0, 255).astype("u1")
+    grey = recording_from_arrays(levels, counts[:500], bin_width=WIDTH)
+    assert only(grey).statistics.is_clipped
+    assert "clipped" in inspect_recording(grey, alignment=False).text()
+
+
+def test_irregular_frames_are_counted_and_the_worst_is_placed():
+    onsets = np.arange(600) / 60.0
+    onsets[100:] += 1 / 60  # one dropped frame
+    onsets[400:] += 3 / 60  # three in a row
+    recording = recording_from_arrays(
+        frames(600), spike_times=[np.arange(0.05, 9, 0.1)], frame_times=onsets
+    )
+    found = inspect_recording(recording, alignment=False)
+    timing = found.stimuli[0].frames
+    assert (timing.n_irregular, timing.n_intervals) == (2, 599)
+    assert timing.worst == pytest.approx(4 / 60)
+    assert timing.worst_at == pytest.approx(onsets[399])
+    assert (
+        "2 (0.33 %) off by more than half a frame, the worst 66.67 ms at 6.66667 s" in found.text()
+    )
+
+
+def test_figures_are_written_for_what_there_is(tmp_path):
+    found = inspect_recording(recording_from_arrays(**train_of(flat(3)), **repeats_of()))
+    written = save_inspection_figures(found, tmp_path / "figures")
+    names = ["rates", "reliability", "drift", "frame_intervals", "alignment"]
+    assert [path.stem for path in written] == names
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in written)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        save_inspection_figures(found, tmp_path / "file")
+
+
+def test_figures_of_a_recording_without_repeats_or_movie_times_leave_out_what_is_missing(tmp_path):
+    found = inspect_recording(recording_from_arrays(**train_of(flat(2)[:3])), alignment=False)
+    names = {path.stem for path in save_inspection_figures(found, tmp_path)}
+    assert {"rates"} <= names
+    assert not names & {"reliability", "alignment"}

@@ -533,6 +533,53 @@ def test_every_real_sample_opens_or_says_why_not():
             assert first.startswith(str(path)) and second.startswith("  ")
 
 
+def real_sample(name):
+    folder = os.environ.get("NEUROMODELS_DATA")
+    if not folder:
+        pytest.skip("NEUROMODELS_DATA is not set: no real NWB files here")
+    return Path(folder) / "nwb-samples" / name
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "what", "remedy"),
+    [
+        ("pynapple_A8604-211122", "/stimulus/presentation", "no stimulus", 'frame_times="'),
+        ("pynwb_1.0.2_nwbfile", "/units", "no units table, no traces", "nwbfile.add_unit"),
+        ("pynwb_2.1.0_imageseries_no_data", "/units", "no stimulus", "nwbfile.add_unit"),
+        ("pynwb_496908818s", "", "NWB file of version 1", "NWB 2.x"),
+    ],
+)
+def test_a_real_file_says_what_it_lacks_and_what_to_do(name, place, what, remedy):
+    path = real_sample(f"{name}.nwb")
+    with pytest.raises(InputError, match=what) as error:
+        open_recording(path)
+    assert error.value.where == (f"{path}: {place}" if place else str(path))
+    assert remedy in error.value.remedy
+
+
+def test_frames_and_trials_beside_a_real_file(tmp_path):
+    path = real_sample("pynapple_A8604-211122.nwb")
+    movie = checkerboard(1500, 0, 2, 3)
+    onsets = 100.0 + np.arange(1500) / 5
+    np.save(tmp_path / "movie.npy", movie)
+    np.save(tmp_path / "frames.npy", onsets)
+    frames = {"stimulus": tmp_path / "movie.npy", "frame_times": tmp_path / "frames.npy"}
+    with h5py.File(path) as file:
+        times = file["units/spike_times"][:]
+        stops = file["units/spike_times_index"][:].astype(int)
+    inside = [np.histogram(t, [100.0, 400.0])[0][0] for t in np.split(times, stops[:-1])]
+    recording = open_recording(path, bin_width=0.2, **frames)
+    np.testing.assert_array_equal(recording.train["response"].sum("time").values, inside)
+    np.testing.assert_array_equal(recording.train["stimulus"].values, movie)
+    trials = np.array([[100.0, 200.0], [200.0, 400.0]])
+    recording = open_recording(
+        path, bin_width=0.2, trials=trials, test="start_time > 150", **frames
+    )
+    assert recording.test.sizes["time"] == 1000
+    with pytest.raises(InputError, match="no frames are given"):
+        open_recording(path, frame_times=onsets)
+
+
 def test_spikes_of_a_real_file_meet_a_stimulus_that_was_added_to_it(tmp_path):
     """The one real sample with spikes lacks a stimulus; pynwb adds one, as its owner would."""
     folder = os.environ.get("NEUROMODELS_DATA")

@@ -209,7 +209,7 @@ def test_the_file_appears_by_one_rename_of_a_complete_file(tmp_path, monkeypatch
 @pytest.fixture
 def small_slabs(monkeypatch):
     """Files are written in pieces of 256 kB, so that a megabyte takes several."""
-    monkeypatch.setattr("neuromodels.datasets.storage.SLAB_BYTES", 2**18)
+    monkeypatch.setattr("neuromodels.datasets.stored_values.SLAB_BYTES", 2**18)
 
 
 @pytest.mark.usefixtures("small_slabs")

@@ -198,3 +198,77 @@ def write_checkerboard_nwb(
     return Checkerboard(
         Path(path), movie, onsets, spike_times, filters, log_rate, rates, rows if trials else []
     )
+
+
+def new_nwb(spike_times: Sequence[np.ndarray] = ()):
+    """An empty session of pynwb with sorted units, to which tests add what they need."""
+    from pynwb import NWBFile
+
+    nwb = NWBFile(
+        session_description="test",
+        identifier="synthetic",
+        session_start_time=datetime(2024, 1, 1, tzinfo=UTC),
+    )
+    for i, times in enumerate(spike_times):
+        nwb.add_unit(spike_times=times, id=i)
+    return nwb
+
+
+def save_nwb(nwb, path: str | Path) -> Path:
+    """Write a session with pynwb alone."""
+    from pynwb import NWBHDF5IO
+
+    with NWBHDF5IO(str(path), "w") as io:
+        io.write(nwb)
+    return Path(path)
+
+
+def presentations_table(name: str, rows: Sequence[dict]):
+    """A table in the layout of the Allen Visual Coding files: one row per frame or image."""
+    from pynwb.epoch import TimeIntervals
+
+    table = TimeIntervals(name=name, description="what was shown when")
+    for column in rows[0]:
+        if column not in ("start_time", "stop_time"):
+            table.add_column(column, column)
+    for row in rows:
+        table.add_row(**row)
+    return table
+
+
+def add_traces(nwb, traces: dict[str, np.ndarray], *, rate=None, timestamps=None, ids=None):
+    """Add {"DfOverF": (sample, cell), ...} in the layout of ophys files, with one segmentation."""
+    from pynwb.device import Device
+    from pynwb.ophys import (
+        DfOverF,
+        Fluorescence,
+        ImageSegmentation,
+        OpticalChannel,
+        RoiResponseSeries,
+    )
+
+    n_cells = next(iter(traces.values())).shape[1]
+    device = Device(name="microscope")
+    nwb.add_device(device)
+    plane = nwb.create_imaging_plane(
+        name="plane",
+        optical_channel=OpticalChannel(name="green", description="g", emission_lambda=500.0),
+        description="plane",
+        device=device,
+        excitation_lambda=920.0,
+        indicator="GCaMP6f",
+        location="V1",
+    )
+    module = nwb.create_processing_module("ophys", "two-photon imaging")
+    segmentation = ImageSegmentation()
+    module.add(segmentation)
+    table = segmentation.create_plane_segmentation("rois", plane, "cells")
+    for i in range(n_cells):
+        table.add_roi(pixel_mask=[(i, i, 1.0)], id=i if ids is None else ids[i])
+    timing = {"rate": rate} if timestamps is None else {"timestamps": timestamps}
+    for name, values in traces.items():
+        region = table.create_roi_table_region("cells", region=list(range(n_cells)))
+        series = RoiResponseSeries(name=name, data=values, rois=region, unit="n.a.", **timing)
+        kind = DfOverF if name == "DfOverF" else Fluorescence
+        module.add(kind(name=name, roi_response_series=[series]))
+    return nwb
