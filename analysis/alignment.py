@@ -18,14 +18,15 @@ import numpy as np
 from scipy.linalg import solve
 
 from neuromodels.analysis.alignment_filters import (
-    GROUPS,
     Prepared,
     Scores,
+    between_halves,
     covariance,
     delay,
     latencies,
     prepare,
 )
+from neuromodels.analysis.drift import mean
 from neuromodels.analysis.stimulus_features import Piece, take_pieces
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
@@ -37,10 +38,9 @@ USUAL = 0.07
 LATEST_ONSET = 0.12
 #: What the test cannot see, for the reader.
 LIMITS = (
-    "a stimulus late by less than the cells' latency, or early by less than 0.2 s minus it, looks "
-    "like cells of another latency (give latency=(low, high) if you know it); shifts beyond the "
-    "searched range, stimuli that hardly change or repeat themselves, and cells that follow "
-    "neither luminance nor change cannot be judged"
+    "cannot be seen: a late stimulus as long as cells still rise after it, an early one as long as "
+    "they rise within 120 ms (both: unless latency=(low, high) is known); a shift of a movie that "
+    "hardly changes or repeats itself; cells that follow neither luminance nor change"
 )
 _BIN = 0.010  # s
 _PIECE, _MOST_BINS = 60.0, 60_000  # s, and bins in all
@@ -188,7 +188,8 @@ def alignment_test(
     prepared = prepare(pieces, kind, width, len(role.get("trial", [0])), most_shift)
     if isinstance(prepared, str):
         return replace(_unknown(prepared), role=offered[0])
-    found = _test(prepared, width)
+    scores = Scores(prepared, width)
+    found = _test(prepared, scores)
     if found.verdict == "unknown":
         found = _apart(found, pieces, kind, width, most_shift)
     if found.verdict == "aligned":
@@ -197,7 +198,7 @@ def alignment_test(
     found = replace(found, role=offered[0], neurons=recording.neurons[prepared.neurons])
     other = "test" if "test" in offered[1:] else None
     if other and found.follows is not None and found.follows.any():
-        found = _compare_roles(found, prepared, view.role(other, stimulus), width)
+        found = _compare_roles(found, scores, view.role(other, stimulus))
     return found
 
 
@@ -205,8 +206,8 @@ def _unknown(why: str) -> Alignment:
     return Alignment("unknown", f"not tested: {why}")
 
 
-def _test(data: Prepared, width: float) -> Alignment:
-    scores = Scores(data, width)
+def _test(data: Prepared, scores: Scores) -> Alignment:
+    width = scores.width
     step = max(1, round(0.05 / width))
     coarse = np.arange(-(scores.reach // step) * step, scores.reach + 1, step)
     tried = [(ridge, scores.curve(coarse, ridge)) for ridge in _RIDGE]
@@ -217,7 +218,7 @@ def _test(data: Prepared, width: float) -> Alignment:
     near = np.abs((coarse - best) * width) <= _ELSEWHERE
     z = _above_chance(per_neuron, near, sum(len(rate) for rate in data.rates))
     follows = (z > _CLEAR) & (per_neuron[near].max(axis=0) > 0.02)
-    mean = per_neuron[:, follows].mean(axis=1) if follows.any() else per_neuron.mean(axis=1)
+    typical = per_neuron[:, follows].mean(axis=1) if follows.any() else per_neuron.mean(axis=1)
     fine = np.arange(max(-scores.reach, best - 4 * step), min(scores.reach, best + 4 * step) + 1)
     fine_score = scores.correlation(scores.curve(fine, ridge))
     if follows.any():
@@ -242,9 +243,11 @@ def _test(data: Prepared, width: float) -> Alignment:
     latency, onset, error = latencies(data, best, width, np.flatnonzero(follows))
     far = np.abs(coarse * width - best * width) > _ELSEWHERE
     rival = math.nan
-    if far.any() and mean[far].max() > _NEARLY * mean.max():
-        rival = float(coarse[far][np.argmax(mean[far])] * width)
-    moved, moved_error = _between_halves(scores, sums, coarse, ridge, follows)
+    # Shifted far, the ends of a piece have no partner.
+    even = typical / (1 - np.abs(coarse) / max(len(rate) for rate in data.rates))
+    if far.any() and even[far].max() > _NEARLY * even[~far].max():
+        rival = float(coarse[far][np.argmax(even[far])] * width)
+    moved, moved_error = between_halves(scores, sums, coarse, ridge, follows)
     return replace(
         found,
         verdict="aligned",
@@ -263,7 +266,7 @@ def _apart(found: Alignment, pieces: list[Piece], kind, width: float, most_shift
     if len(pieces) < 4 or min(sum(len(p.rate) for p in q) for q in quarters) * width < 30:
         return found
     prepared = [prepare(quarter, kind, width, 1, most_shift) for quarter in quarters]
-    tests = [_test(part, width) for part in prepared if not isinstance(part, str)]
+    tests = [_test(part, Scores(part, width)) for part in prepared if not isinstance(part, str)]
     seen = [test for test in tests if test.verdict != "unknown"]
     peaks = [float(np.nanmedian(test.latency)) for test in seen]
     if len(seen) < 3 or max(peaks) - min(peaks) <= 2 * _MOVED:
@@ -279,46 +282,14 @@ def _above_chance(curve: np.ndarray, near: np.ndarray, n_bins: int) -> np.ndarra
     """Height of the best score near the best shift in scatters of the scores elsewhere."""
     elsewhere = curve[~near] if (~near).sum() >= 10 else curve
     middle = np.median(elsewhere, axis=0)
-    scatter = 1.48 * np.median(np.abs(elsewhere - middle), axis=0)
+    # From below the median: other peaks, of a movie that repeats itself, are no scatter.
+    scatter = middle - np.quantile(elsewhere, 0.159, axis=0)
     return (curve[near].max(axis=0) - middle) / np.maximum(scatter, n_bins**-0.5)
 
 
-def _between_halves(scores, sums, coarse, ridge, follows) -> tuple[float, float]:
-    """Delay of the second half of the session against the first, s, and its error.
-
-    If the halves prefer shifts that are far apart, their difference; else the filter of each half
-    is moved over the other.
-    """
-    half = GROUPS // 2
-    parts = slice(half), slice(half, None)
-    width = scores.width
-    bests = []
-    for part in parts:
-        curve = scores.correlation(sums, part)[:, follows].mean(axis=1)
-        bests.append(int(coarse[np.argmax(curve)]))
-    if abs(bests[1] - bests[0]) * width > 0.4:
-        return (bests[1] - bests[0]) * width, 0.1
-    base = round(np.mean(bests))
-    most = min(round(0.5 / width), scores.reach - abs(base))
-    if most < 2:
-        return math.nan, math.nan
-    moves = np.arange(-most, most + 1)
-    target = scores.target(base + moves)
-    eye = np.eye(target.shape[3]) * ridge * scores.level
-    delays = []
-    for here, there, sign in ((parts[0], parts[1], 1), (parts[1], parts[0], -1)):
-        weights = solve(scores.gram[here].sum(axis=0) + eye, target[here, most].sum(axis=0).T)
-        for g in range(there.start or 0, there.stop or GROUPS):
-            match = np.einsum("snw,wn->sn", target[g], weights)[:, follows]
-            delays.append(sign * delay(match, moves) * width)
-    delays = np.array(delays)  # (group, neuron)
-    per_group = np.median(delays, axis=1)
-    error = max(1.25 * per_group.std(ddof=1) / math.sqrt(GROUPS), width / 4)
-    return float(np.median(delays)), float(error)
-
-
-def _compare_roles(found: Alignment, data: Prepared, role, width: float) -> Alignment:
+def _compare_roles(found: Alignment, scores: Scores, role) -> Alignment:
     """Add how much later the responses of the test are than those of the training data."""
+    data, width = scores.data, scores.width
     pieces = take_pieces(role, _PIECE, _MOST_BINS)
     if not pieces or pieces[0].stimulus.shape[1] < 1 or len(pieces[0].rate) * width < 2:
         return found
@@ -326,11 +297,7 @@ def _compare_roles(found: Alignment, data: Prepared, role, width: float) -> Alig
         features = [data.project(piece).astype(np.float32) for piece in pieces]
     except (ValueError, IndexError):  # the movies differ in size
         return found
-    rates = [
-        np.nan_to_num(p.rate[:, data.neurons] - np.nanmean(p.rate[:, data.neurons], axis=0))
-        for p in pieces
-    ]
-    scores = Scores(data, width)
+    rates = [np.nan_to_num(p.rate[:, data.neurons] - mean(p.rate[:, data.neurons])) for p in pieces]
     base = round(found.best_shift / width)
     most = min(round(0.5 / width), scores.reach - abs(base))
     if most < 2:
@@ -396,8 +363,8 @@ def _judge(found: Alignment, plausible, latest_onset: float, width: float) -> Al
         word, verb = ("late", "Subtract") if late > 0 else ("early", "Add")
         span = sorted(abs(value) for value in (found.late_low, found.late_high))
         if late > 0 and latency <= low:
-            why = f"responses {'precede' if latency < 0 else 'peak at'}"
-            said = f"{why} it by {_ms(-latency)}" if latency < 0 else f"{why} {_ms(latency)}"
+            said = f"responses peak only {_ms(latency)} after it"
+            said = f"responses precede it by {_ms(-latency)}" if latency < 0 else said
         message = (
             f"your stimulus seems to start {abs(late):.2f} s {word}: {said}. {verb} "
             f"{abs(late):.2f} s ({span[0]:.2f} to {span[1]:.2f}) "

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.linalg import solve
 
+from neuromodels.analysis.drift import mean as average
 from neuromodels.analysis.stimulus_features import Piece
 
 GROUPS = 8  # of pieces; scores are those of groups left out
@@ -42,17 +43,19 @@ def prepare(pieces: list[Piece], kind, width, n_trials, most_shift) -> Prepared 
         pieces = [half for piece in pieces for half in _halves(piece)]
     rates = np.concatenate([piece.rate for piece in pieces])
     spikes = np.nansum(rates, axis=0) * (n_trials if kind == "count" else 1)
-    enough = np.nanvar(rates, axis=0) > 0
+    variance = average((rates - average(rates)) ** 2)
+    enough = variance > 0
     if kind == "count":
         enough &= spikes >= _MIN_SPIKES
     neurons = np.flatnonzero(enough)
     if neurons.size == 0:
         return f"no neuron has {_MIN_SPIKES} spikes" if kind == "count" else "no response varies"
     if neurons.size > _MOST_NEURONS:
-        order = spikes if kind == "count" else np.nanvar(rates, axis=0)
+        order = spikes if kind == "count" else variance
         neurons = np.sort(neurons[np.argsort(order[neurons])[-_MOST_NEURONS:]])
     every = np.concatenate([piece.stimulus for piece in pieces])
-    mean, spread = np.nanmean(every, axis=0), np.nanstd(every, axis=0)
+    mean = average(every)
+    spread = np.sqrt(average((every - mean) ** 2))
     kept = spread > 1e-6 * max(1e-12, float(np.nanmax(np.abs(every), initial=0)))
     if not kept.any():
         return "the stimulus does not change"
@@ -279,6 +282,40 @@ def _first_peak(kernel: np.ndarray, window: slice, noise: float) -> tuple[float,
         a, b, c = signed[top - 1 : top + 2]
         peak += 0.5 * (c - a) / max(2 * b - a - c, 1e-30)
     return peak, float(rise)
+
+
+def between_halves(scores: Scores, sums, coarse, ridge, follows) -> tuple[float, float]:
+    """Delay of the second half of the session against the first, s, and its error.
+
+    If the halves prefer shifts that are far apart, their difference; else the filter of each half
+    is moved over the other.
+    """
+    half = GROUPS // 2
+    parts = slice(half), slice(half, None)
+    width = scores.width
+    bests = []
+    for part in parts:
+        curve = scores.correlation(sums, part)[:, follows].mean(axis=1)
+        bests.append(int(coarse[np.argmax(curve)]))
+    if abs(bests[1] - bests[0]) * width > 0.4:
+        return (bests[1] - bests[0]) * width, 0.1
+    base = round(np.mean(bests))
+    most = min(round(0.5 / width), scores.reach - abs(base))
+    if most < 2:
+        return math.nan, math.nan
+    moves = np.arange(-most, most + 1)
+    target = scores.target(base + moves)
+    eye = np.eye(target.shape[3]) * ridge * scores.level
+    delays = []
+    for here, there, sign in ((parts[0], parts[1], 1), (parts[1], parts[0], -1)):
+        weights = solve(scores.gram[here].sum(axis=0) + eye, target[here, most].sum(axis=0).T)
+        for g in range(there.start or 0, there.stop or GROUPS):
+            match = np.einsum("snw,wn->sn", target[g], weights)[:, follows]
+            delays.append(sign * delay(match, moves) * width)
+    delays = np.array(delays)  # (group, neuron)
+    per_group = np.median(delays, axis=1)
+    error = max(1.25 * per_group.std(ddof=1) / math.sqrt(GROUPS), width / 4)
+    return float(np.median(delays)), float(error)
 
 
 def delay(match: np.ndarray, moves: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ from fractions import Fraction
 import numpy as np
 import xarray as xr
 
-from neuromodels.analysis import ceilings, halves
 from neuromodels.analysis.alignment import Alignment, alignment_test
 from neuromodels.analysis.drift import (
     MIN_ROWS,
@@ -19,14 +18,13 @@ from neuromodels.analysis.drift import (
     Drift,
     Responses,
     block_onset,
-    mean,
     observations,
     over_blocks,
     sum_and_count,
     trend,
 )
 from neuromodels.analysis.inspection_text import inspection_text
-from neuromodels.analysis.metrics import explainable_fraction
+from neuromodels.analysis.repeatability import Ceilings, measure_ceilings, trial_means
 from neuromodels.analysis.spike_quality import (
     CeilingInterval,
     Refractory,
@@ -48,48 +46,8 @@ from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.validation import Problem
 
-_ORDERS = 100  # random orders of the trials: the error of a difference of ceilings to 7 %
-_WORKING_SET = 2**24  # values of repeats at a time
-
-
 #: Bins of the ceilings unless told otherwise, s.
 BIN_WIDTH = Fraction(1, 100)
-
-
-@dataclass(frozen=True, eq=False)
-class Ceilings:
-    """How repeatable the responses are, per neuron (see `analysis.ceilings`, `analysis.halves`).
-
-    Attributes
-    ----------
-    role, n_trials : the repeats that were used
-    ragged : bool
-        Some trials miss bins that others have; halves are compared on the bins of both.
-    explainable_fraction : (neuron,)
-        Share of the single-trial variance, in bins of this width, that repeats.
-    cc_max : (neuron,)
-        Ceiling of r from the signal power of all trials.
-    reliability_interleaved, reliability_first_second : (neuron,)
-        Spearman-Brown of two halves of the trials.
-    cc_max_interleaved, cc_max_first_second : (neuron,)
-        Their square roots, ceilings of r.
-    halves_differ : (neuron,) bool
-        The two ceilings differ by more than 1.96 errors; 1 in 20 does so by chance.
-    passes_gate : (neuron,) bool, or None with fewer than three trials
-        The signal power exceeds twice its error.
-    """
-
-    role: str
-    n_trials: int
-    ragged: bool
-    explainable_fraction: np.ndarray
-    cc_max: np.ndarray
-    reliability_interleaved: np.ndarray
-    cc_max_interleaved: np.ndarray
-    reliability_first_second: np.ndarray
-    cc_max_first_second: np.ndarray
-    halves_differ: np.ndarray
-    passes_gate: np.ndarray | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,11 +261,11 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
     ]
     if repeated:
         role, found = repeated[0], data[repeated[0]]
-        found_ceilings = _measure_ceilings(role, found.values)
+        found_ceilings = measure_ceilings(role, found.values)
         interval, gain = ceiling_interval(found.values), gain_over_trials(found.values)
         n_trials = len(found.values)
         if n_trials >= MIN_ROWS:
-            rows = rate_of(_trial_means(found.values), found.width)
+            rows = rate_of(trial_means(found.values), found.width)
             over_trials = trend(f"{n_trials} trials", rows)
         else:
             reasons["over_trials"] = f"fewer than {MIN_ROWS} trials"
@@ -370,42 +328,6 @@ def _rates(role: xr.Dataset) -> tuple[str, Callable]:
     if attrs.get("kind", "count") == "count":
         return "Hz", lambda mean, width: mean / width
     return str(attrs.get("units") or "no unit"), lambda mean, _: mean
-
-
-def _neurons_at_a_time(values: np.ndarray) -> list[slice]:
-    n = values.shape[-1]
-    step = max(1, _WORKING_SET // (values.size // n))
-    return [slice(first, first + step) for first in range(0, n, step)]
-
-
-def _trial_means(values: np.ndarray) -> np.ndarray:
-    """Mean of every trial (trial, neuron), as if each had seen the whole movie."""
-    means = []
-    for part in _neurons_at_a_time(values):
-        psth = mean(values[..., part])
-        means.append(mean(values[..., part] - psth, axis=1) + mean(psth))
-    return np.concatenate(means, axis=1)
-
-
-def _measure_ceilings(role: str, values: np.ndarray) -> Ceilings:
-    n_trials, pieces = len(values), []
-    for part in _neurons_at_a_time(values):
-        y = values[..., part]
-        if n_trials >= 4:
-            stable = halves.stationarity(y, n_orders=_ORDERS)
-            differ, pair = stable.non_stationary, (stable.interleaved, stable.first_second)
-        else:
-            differ = np.zeros(y.shape[-1], dtype=bool)
-            pair = [halves.split_half(y, which) for which in halves.HALVES]
-        columns = [column for half in pair for column in (half.reliability, half.cc_max)]
-        pieces.append(
-            (explainable_fraction(y), ceilings.cc_max(y), *columns, differ, ceilings.gate(y))
-        )
-    *columns, gate = (np.concatenate(piece) for piece in zip(*pieces, strict=True))
-    missing = np.isnan(values).any(axis=2) if values.dtype.kind == "f" else np.zeros((1, 1), bool)
-    ragged = bool((missing.any(axis=0) & ~missing.all(axis=0)).any())
-    # With two trials the signal power has no error, which is no failure of the neuron.
-    return Ceilings(role, n_trials, ragged, *columns, gate if n_trials >= 3 else None)
 
 
 def _plain(value):

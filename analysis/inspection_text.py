@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neuromodels.analysis.alignment import LIMITS
 from neuromodels.datasets.recording import format_duration, frame_size
 
 if TYPE_CHECKING:
@@ -222,6 +224,8 @@ def stimulus_lines(stimulus: StimulusInspection) -> list[str]:
         lines.append(f"  train/test overlap: {stimulus.overlap}")
     if stimulus.alignment is not None:
         lines.append(f"alignment: {stimulus.alignment.message}")
+        if stimulus.alignment.shift is not None:
+            lines += [f"  {line}" for line in textwrap.wrap(LIMITS, 110)]
     return lines
 
 

@@ -54,7 +54,8 @@ SIGNATURES = {
 UNREADABLE = (
     *(OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, AttributeError),
     *(IndexError, ArithmeticError, AssertionError, NotImplementedError, MemoryError),
-    *(SyntaxError, TokenError, struct.error, zlib.error, BufferError, RecursionError),
+    *(SyntaxError, TokenError, struct.error, zlib.error, BufferError),
+    *(RecursionError, SystemError),
 )
 
 

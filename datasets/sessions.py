@@ -452,6 +452,6 @@ def _observed(units: Units, roles) -> list[str]:
         return []
     more = f" and {len(partly) - 5} more" if len(partly) > 5 else ""
     return [
-        f"obs_intervals: {', '.join(partly[:5])}{more} observed for only that part of the "
+        f"observed intervals: {', '.join(partly[:5])}{more} observed for only that part of the "
         "training data; the rest counts as silence"
     ]

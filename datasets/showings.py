@@ -109,7 +109,8 @@ def checked_rate(rate, where: str) -> float | None:
 def _from_frame_times(timing: Timing, n_frames: int, rate, where: str, folder):
     place = place_of(where, "frame_times", timing.frame_times)
     onsets = read_times(timing.frame_times, f"{where}: frame_times", folder)
-    check_units(onsets, rate, place)
+    if n_frames > 1:
+        check_units(onsets, rate, place)
     n_showings, rest = divmod(onsets.size, n_frames)
     if rest:
         hint = "Give the onset of every frame, s."
@@ -131,7 +132,8 @@ def _from_triggers(timing: Timing, n_frames: int, rate, where: str, folder):
     per = _frames_per_trigger(timing.frames_per_trigger, triggers, n_frames, rate, where)
     if per == START:
         return frame_onsets(triggers, n_frames, per, rate, where=place)
-    check_units(triggers, rate, place, frames_between=per)
+    if n_frames > 1:
+        check_units(triggers, rate, place, frames_between=per)
     onsets, notes = [], []
     pieces = split_showings(triggers, n_frames, per, where=place)
     for piece in pieces:
@@ -157,7 +159,7 @@ def _frames_per_trigger(given, triggers, n_frames: int, rate, where: str):
         lasts = n_frames / rate if rate else np.inf
         apart = np.diff(triggers).min(initial=np.inf)
         starts = triggers.size == 1 or (rate and apart > 0.9 * lasts)
-        return START if starts and n_frames > 1 and triggers.size % n_frames else 1
+        return START if starts and n_frames > 1 else 1
     if isinstance(given, str) and given.strip().lower() == START:
         return START
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -57,6 +58,13 @@ class Source:
         if hasattr(given, "read") and hasattr(given, "seek"):
             self.file = given
             self.name = str(getattr(given, "name", None) or f"<{type(given).__name__}>")
+        elif not isinstance(given, str | os.PathLike):
+            raise RecordingError(
+                f"is a {type(given).__name__}, no file",
+                where="open_recording: path",
+                remedy="Spikes and arrays in memory go into neuromodels.recording_from_spikes or "
+                "recording_from_arrays.",
+            )
         elif "://" in str(given):
             self.name = str(given)
             self.file = open_address(self.name)

@@ -14,6 +14,9 @@ from neuromodels.datasets.objects import units_of
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.sessions import Session, Units, assemble
 
+#: What says when frames were shown; a DataArray may say it itself.
+TIMES = ("frame_times", "frame_rate", "triggers", "schedule")
+
 
 def recording_from_spikes(
     spikes,
@@ -43,6 +46,7 @@ def recording_from_spikes(
         neuron; see `units_of`.
     stimulus : array, DataArray, path, generator, or a list or dict of these
         Frames in the order shown: (frame,), (frame, y), (frame, y, x) or (frame, channel, y, x).
+        The coordinate frame_time of a DataArray gives the onsets.
     frame_times : (frame,) array or file, s, optional
         Onset of every frame on the clock of the spikes. Or say it with `frame_rate` and `start`,
         with `triggers`, or with a `schedule`.
@@ -85,9 +89,6 @@ def recording_from_spikes(
     ['a', 'b']
     """
     name = "recording_from_spikes"
-    said = (frame_times, frame_rate, triggers, schedule)
-    if isinstance(stimulus, xr.DataArray) and all(item is None for item in said):
-        frame_times = labelled_movie(stimulus, f"{name}: stimulus").onsets
     return record_units(
         units_of(spikes, f"{name}: spikes"),
         stimulus,
@@ -140,6 +141,9 @@ def record_units(
             remedy="Pass stimulus= (frames as an array, .npy, HDF5, a movie or a folder of "
             "images) with frame_times=, frame_rate=, triggers= or schedule=.",
         )
+    timed = any(beside.get(name) is not None for name in TIMES)
+    if isinstance(stimulus, xr.DataArray) and not timed:
+        beside["frame_times"] = labelled_movie(stimulus, f"{source}: stimulus").onsets
     found = movies_beside(stimulus, where=source, folder=folder, **beside)
     session = Session(
         source,

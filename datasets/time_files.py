@@ -124,7 +124,7 @@ def read_table(path: Path, where: str) -> tuple[list[str], list[list[str]]]:
                 where=where,
                 remedy="Write decimal points, not decimal commas, and quote text with commas.",
             )
-        row += [""] * (len(heading) - len(row))
+        row[:] = [*row, *[""] * len(heading)][: len(heading)]
     return heading, body
 
 

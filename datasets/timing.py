@@ -108,9 +108,21 @@ def frame_onsets(
             where=where,
             remedy="Give frame_rate= (Hz), too.",
         )
-    ends = np.append(triggers, triggers[-1] + step)
-    onsets = np.interp(np.arange(n_frames) / per, np.arange(ends.size), ends)
-    return onsets, _suspicions(triggers)
+    lasts = np.append(np.diff(triggers), step)
+    # Over a pause frames are not stretched: they follow at the usual pace, then it pauses.
+    pauses = np.flatnonzero(lasts > MISSING * step)
+    lasts[pauses] = step
+    group, within = np.divmod(np.arange(n_frames), per)
+    onsets = triggers[group] + within / per * lasts[group]
+    notes = _suspicions(triggers)
+    if pauses.size and not notes:
+        i = int(pauses[0])
+        notes.append(
+            f"trigger {i} at {triggers[i]:.6g} s is followed by a gap of "
+            f"{(triggers[i + 1] - triggers[i]) / step:.1f} intervals ({pauses.size} such gaps): "
+            "its frames are taken to follow at the usual pace"
+        )
+    return onsets, notes
 
 
 def split_showings(
@@ -131,7 +143,7 @@ def split_showings(
     steps = np.diff(triggers)
     pauses = np.flatnonzero(steps > PAUSE * np.median(steps)) + 1 if steps.size else steps
     edges = np.arange(1, max(n_showings, 1)) * expected
-    if not rest and np.isin(pauses, edges).all():
+    if not rest and (np.isin(pauses, edges).all() or np.isin(edges, pauses).all()):
         return np.split(triggers, edges)
     cuts = [0, *pauses.tolist(), triggers.size]
     sizes = np.diff(cuts)
@@ -147,6 +159,8 @@ def split_showings(
             where=where,
             remedy="Mend the triggers of this showing, or leave it out.",
         )
+    if not rest:
+        return np.split(triggers, edges)
     raise _wrong_count(triggers, n_frames, int(frames_per_trigger), expected, where)
 
 

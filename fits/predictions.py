@@ -49,8 +49,11 @@ class _Stimulus:
     Shape (1, bin, channel, y, x); only slices over bins are read.
     """
 
-    def __init__(self, block: Block):
+    def __init__(self, model: nn.Module, block: Block):
         self._block = block
+        self.bins_at_once = None
+        if share(1 / 4) < WORST_BYTES * CHUNK_VALUES:
+            self.bins_at_once = _bins_within_bound(model, block)
         self.shape = (1, block.n_bins, *block.frame_shape)
 
     def __len__(self) -> int:
@@ -65,12 +68,14 @@ def _chunk_size(model: nn.Module, block: Block) -> int:
     values = math.prod(block.frame_shape)
     lead_in = model.lead_in
     size = max(64, min(CHUNK, CHUNK_VALUES // values - lead_in))
-    # Two live at a time: what a layer reads, and what it writes.
-    room = share(1 / 2)
-    if 2 * size * values * WORST_BYTES <= room:
+    if 2 * size * values * WORST_BYTES <= share(1 / 2):
         return size
+    return min(size, _bins_within_bound(model, block))
+
+
+def _bins_within_bound(model: nn.Module, block: Block) -> int:
     fixed, each = bytes_per_bin(model, block.frame_shape)
-    return max(1, min(size, int((room - fixed) // each)))
+    return max(1, int((share(1 / 2) - fixed) // each))
 
 
 @torch.no_grad()
@@ -154,8 +159,8 @@ def predict_block(
         return Prediction(stimulus_rates(model, block))
     if max_rate is None:
         raise ValueError("max_rate is needed to simulate a model with spike history.")
-    movie = _Stimulus(block)
-    if math.prod(movie.shape) <= CHUNK_VALUES:
+    movie = _Stimulus(model, block)
+    if math.prod(movie.shape) <= CHUNK_VALUES and movie.bins_at_once is None:
         movie = movie[:, :]
     rate = np.full((block.n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
     simulated = model.simulate(movie, n_runs, max_rate=torch.as_tensor(max_rate), seed=stream)

@@ -103,9 +103,7 @@ def read_batch(
         )
 
 
-def _parts(
-    groups: list[list[Segment]], lead_in: int, most: int | None
-) -> Iterator[list[Segment]]:
+def _parts(groups: list[list[Segment]], lead_in: int, most: int | None) -> Iterator[list[Segment]]:
     """Groups of equal length, cut so that none holds more than `most` bins of stimulus."""
     for group in groups:
         length = group[0].stop - group[0].start

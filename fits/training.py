@@ -313,9 +313,7 @@ class Trainer:
         self.optimizer.zero_grad()
         total = sum(float(segment.weight.sum()) for segment in chosen)
         value = 0.0
-        for stimulus, counts, weight in read_batch(
-            chosen, self.model.lead_in, self.bins_at_once
-        ):
+        for stimulus, counts, weight in read_batch(chosen, self.model.lead_in, self.bins_at_once):
             share = float(weight.sum()) / total
             if hasattr(self.model, "training_output"):
                 rate, penalty = self.model.training_output(stimulus)

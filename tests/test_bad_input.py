@@ -113,6 +113,13 @@ def frames_that_are_not_there(path):
     write(path)
     with h5py.File(path, "r+") as file:
         file["stimulus/train/frame_of_bin"][-1] = 5000
+        del file["stimulus/train/frame_of_bin"].attrs["sha256"]
+
+
+def changed_after_it_was_written(path):
+    write(path)
+    with h5py.File(path, "r+") as file:
+        file["stimulus/train/response"][3, 0] += 1
 
 
 def empty_test(path):
@@ -158,6 +165,7 @@ FILES = [
     (negative_counts, "/stimulus/train/response: holds 1 negative counts", True),
     (counts_that_are_no_integers, "counts that are no integers", True),
     (frames_that_are_not_there, "/stimulus/train/frame_of_bin: is 5000", True),
+    (changed_after_it_was_written, "/stimulus/train/response: is damaged: it differs", True),
     (empty_test, "/stimulus/test/response: is empty", True),
     (test_clip_in_training, "/stimulus/test", True),
     (constant_stimulus, "stimulus: the stimulus never changes", False),

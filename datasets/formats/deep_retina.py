@@ -35,7 +35,7 @@ from neuromodels.datasets.formats.deep_retina_arrays import (
     response_values,
     responses_of,
 )
-from neuromodels.datasets.formats.mapped_hdf5 import StoredArray
+from neuromodels.datasets.formats.mapped_hdf5 import StoredArray, class_of
 from neuromodels.datasets.lazy_movies import ArrayFrames, movie_variable
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.sources import Source
@@ -55,12 +55,15 @@ def recognizes(source: Source) -> bool:
     groups = [n for n in ("train", "test") if source.root.members.get(n) is h5py.Group]
     if not groups:
         return False
-    with source.hdf5() as file:
-        return all(
-            file[name].get("stimulus", getclass=True) is h5py.Dataset
-            and file[name].get("response", getclass=True) is h5py.Group
-            for name in groups
-        )
+    try:
+        with source.hdf5() as file:
+            return all(
+                class_of(file[name], "stimulus") in (h5py.Dataset, h5py.ExternalLink)
+                and class_of(file[name], "response") in (h5py.Group, h5py.ExternalLink)
+                for name in groups
+            )
+    except (OSError, KeyError, RuntimeError, ValueError):
+        return False  # damaged: whoever reads HDF5 of unknown layout says so
 
 
 def read(

@@ -31,6 +31,8 @@ def open_half(file: h5py.File, source: Source, name: str) -> Half:
     where = f"{source.name}: /{name}"
     check_link(file, name, where)
     group = file[name]
+    if not isinstance(group, h5py.Group):
+        raise InputError("is no group", where=where, remedy="Export the file again.")
     movie = find_dataset(group, "stimulus", where)
     if movie.ndim not in (3, 4) or not movie.size:
         raise InputError(

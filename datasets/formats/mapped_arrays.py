@@ -16,6 +16,7 @@ import numpy as np
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.formats.mapped_hdf5 import StoredArray, read_hdf5, walk_hdf5
+from neuromodels.datasets.formats.mapped_mat5 import check_mat5
 from neuromodels.datasets.sources import HDF5
 
 MATLAB5 = b"MATLAB 5.0 MAT-file"
@@ -220,6 +221,7 @@ def _load_mat5(path: Path, variable: str, where: str):
     with _guarded(path, where):
         from scipy.io import loadmat
 
+        check_mat5(path, top)
         value = loadmat(str(path), variable_names=[top], struct_as_record=True)[top]
     place = top
     for field in fields:
@@ -281,6 +283,13 @@ def dense(matrix, where: str) -> np.ndarray:
             where=where,
             remedy="Give spike times instead ([spikes]).",
         )
+    matrix = matrix.tocsc()
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise InputError(
+            f"is sparse, and damaged ({error})", where=where, remedy="Save it again."
+        ) from None
     return matrix.toarray()
 
 

@@ -99,6 +99,13 @@ def check_link(group: h5py.Group, name: str, where: str) -> None:
         )
 
 
+def class_of(group: h5py.Group, name: str) -> type | None:
+    """Group, Dataset or ExternalLink (which is not followed); None if there is no such member."""
+    if isinstance(group.get(name, getlink=True), h5py.ExternalLink):
+        return h5py.ExternalLink
+    return group.get(name, getclass=True)
+
+
 def check_stored(dataset: h5py.Dataset, where: str) -> None:
     """Refuse a dataset that is not in its file, or declares more than the file can hold.
 

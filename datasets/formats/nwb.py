@@ -114,7 +114,13 @@ def read(
             where=f"{source.name}: axes",
             remedy="Use 'xy' (the NWB schema) or 'yx' for files that hold (frame, y, x).",
         )
-    reading = Reading(source, axes, bool(allow_external))
+    if not isinstance(allow_external, bool):
+        raise InputError(
+            f"is {allow_external!r}"[:80],
+            where=f"{source.name}: allow_external",
+            remedy="Pass True if you trust the file to lead out of its folder.",
+        )
+    reading = Reading(source, axes, allow_external)
     with source.hdf5() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of it is checked below
         check_links(file, source, reading.allow_external)
@@ -138,6 +144,12 @@ def read(
                     # Its rows are frames: the trials are the runs of these.
                     chosen = chosen if stimulus else choose(nwb, table, images, reading)
                     table = None
+            if time_bins is not None and not (chosen is not None and chosen.as_images):
+                raise InputError(
+                    "is for images that were shown one by one, and a movie is read",
+                    where=f"{source.name}: time_bins",
+                    remedy="Leave it out (bin_width= is for movies), or choose images=True.",
+                )
             if chosen is None:
                 session = _beside(stimulus, schedule, timing, responses, about, source)
             elif chosen.as_images:

@@ -55,9 +55,12 @@ def choose(
         for name, item in shown.items()
         if isinstance(item, TimeSeries) and not isinstance(item, IndexSeries)
     }
-    presented = find_presentations(nwb, reading)
+    names = _names(wanted, reading)
+    only_series = bool(names) and all(name in series for name in names)
+    # Damaged tables of other stimuli must not stand in the way of one that is named.
+    presented = [] if only_series else find_presentations(nwb, reading)
     if wanted is not None:
-        return _named(wanted, series, presented, images, where, reading)
+        return _named(list(dict.fromkeys(names)), series, presented, images, where, reading)
     if images:
         return _images([p for p in presented if p.are_images] or presented, where)
 
@@ -89,8 +92,21 @@ def choose(
     return Chosen(list(chosen.values()), movies, notes)
 
 
-def _named(wanted, series, presented, images, where: str, reading: Reading) -> Chosen:
-    names = list(dict.fromkeys([wanted] if isinstance(wanted, str) else list(wanted)))
+def _names(wanted, reading: Reading) -> list[str]:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    if names is None:
+        return []
+    listed = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    if not listed or not names:
+        raise InputError(
+            f"is {wanted!r}"[:80],
+            where=f"{reading.name}: stimulus",
+            remedy='Give a name in the file, a list of names, or the frames: "movie.npy".',
+        )
+    return list(names)
+
+
+def _named(names: list[str], series, presented, images, where: str, reading: Reading) -> Chosen:
     own, indexed = [], []
     for name in names:
         same = [p for p in presented if name in (p.name, p.table)]

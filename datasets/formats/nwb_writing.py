@@ -79,7 +79,7 @@ class _Shown:
 def write(recording: Recording, path: str | Path, overwrite: bool = False) -> Path:
     """Write a recording as NWB 2.x; movies are streamed.
 
-    Counts become spike times of units, other responses a TimeSeries; frames an ImageSeries, those of
+    Counts become spike times of units, other responses a TimeSeries; frames an ImageSeries, of
     repeats a template with a table of presentations; blocks and trials the trials table. Opened
     with `open_recording`, it is the same recording again, with all attributes.
 
@@ -113,12 +113,11 @@ def _write_file(recording: Recording, temporary: Path, path: Path) -> None:
     with closing(SteadyFile(temporary)) as disk:
         for piece in pieces.values():
             piece.check = disk.check
-        with h5py.File(disk, "w") as file:
-            with NWBHDF5IO(file=file, mode="w") as io:
-                io.write(nwb, cache_spec=True)
-                file.attrs[MARK] = 1
-                for place, piece in pieces.items():
-                    file[place].attrs[CHECKSUM] = piece.checksum()
+        with h5py.File(disk, "w") as file, NWBHDF5IO(file=file, mode="w") as io:
+            io.write(nwb, cache_spec=True)
+            file.attrs[MARK] = 1
+            for place, piece in pieces.items():
+                file[place].attrs[CHECKSUM] = piece.checksum()
         disk.check()
     seal(temporary)
 

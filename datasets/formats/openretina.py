@@ -17,6 +17,7 @@ Single recordings of Maheswaranathan et al. (2023) and Goldin et al. (2022) are 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -27,9 +28,15 @@ import numpy as np
 from neuromodels.datasets.binning import bin_edges, exact_bin_width
 from neuromodels.datasets.building import build_recording, build_role
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.formats.deep_retina_arrays import are_whole
 from neuromodels.datasets.formats.mapped_arrays import file_kind, find_variable
 from neuromodels.datasets.formats.mapped_axes import MappedFrames, NamedArray
-from neuromodels.datasets.formats.mapped_hdf5 import StoredArray, check_link, check_stored
+from neuromodels.datasets.formats.mapped_hdf5 import (
+    StoredArray,
+    check_link,
+    check_stored,
+    class_of,
+)
 from neuromodels.datasets.lazy_movies import movie_variable, show_in_sequence
 from neuromodels.datasets.recording import KINDS, Recording
 from neuromodels.datasets.sources import Source
@@ -120,7 +127,7 @@ def _recording(file, path: Path | None, place: str, stimulus, test, frame_rate, 
     names = sorted(n.removeprefix(RESPONSES) for n in file if n.startswith(RESPONSES))
     chosen = _chosen(names, stimulus, f"{place}: stimulus")
     tests, said = _tests(chosen, test, f"{place}: test")
-    info, metadata = _info(file, place)
+    info, metadata = _info(file)
     width = _width(frame_rate, info, place)
     responses = {name: _responses(file, name, place) for name in chosen}
     kind, told = _kind(responses, kind)
@@ -147,8 +154,6 @@ def _recording(file, path: Path | None, place: str, stimulus, test, frame_rate, 
 
 
 def _identity(path: Path, folder: Path, file: h5py.File, names: Sequence[str]) -> str:
-    import hashlib
-
     used = [path]
     used += [folder / f"{n}.npy" for n in names if f"{OWN_STIMULUS}{n}" not in file]
     digest = hashlib.sha256()
@@ -290,10 +295,7 @@ def _tests(names: list[str], test, where: str) -> tuple[list[str], str]:
 def _kind(responses: dict[str, np.ndarray], kind: str | None) -> tuple[str, list[str]]:
     if kind is not None:
         return kind, []
-    whole = all(
-        bool((v[~np.isnan(v)] >= 0).all() and (v == np.floor(v))[~np.isnan(v)].all())
-        for v in (v.astype(np.float64) for v in responses.values())
-    )
+    whole = all(are_whole(values) for values in responses.values())
     found = "count" if whole else "trace"
     why = "all are whole numbers" if whole else "not all are whole numbers"
     return found, [f"responses are read as {found}: {why}; kind= says otherwise"]
@@ -330,14 +332,16 @@ def _width(frame_rate, info: dict, place: str) -> Fraction:
         ) from None
 
 
-def _info(file: h5py.File, place: str) -> tuple[dict, dict]:
+def _info(file: h5py.File) -> tuple[dict, dict]:
     """Single values of session_info, and its lists."""
-    if file.get(INFO, getclass=True) is not h5py.Group:
+    if class_of(file, INFO) is not h5py.Group:
         return {}, {}
-    check_link(file, INFO, place)
     single, lists = {}, {}
-    for name, item in file[INFO].items():
-        if not isinstance(item, h5py.Dataset) or item.shape is None or item.size > 10**6:
+    for name in file[INFO]:
+        if class_of(file[INFO], name) is not h5py.Dataset:
+            continue
+        item = file[INFO][name]
+        if item.shape is None or item.size > 10**6:
             continue
         value = item[()]
         if item.ndim == 1 and item.dtype.kind in "biuf":
@@ -374,7 +378,7 @@ def _sessions(folder: Path) -> list[Path]:
     for path in sorted([*folder.glob("*.h5"), *folder.glob("*.hdf5")]):
         try:
             with h5py.File(path, "r") as file:
-                members = {name: file.get(name, getclass=True) for name in file}
+                members = {name: class_of(file, name) for name in file}
         except (OSError, RuntimeError, KeyError, ValueError):
             continue
         if _is_session(members):

@@ -21,6 +21,8 @@ from neuromodels.datasets.attributes import decode_attribute
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.formats.labelled_hdf5 import recording_of
 from neuromodels.datasets.frames import lazy_variable
+from neuromodels.datasets.image_recording import SCHEMA as IMAGES
+from neuromodels.datasets.image_recording import ImageRecording
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.sources import Source
 from neuromodels.datasets.storage import (
@@ -66,7 +68,7 @@ def recognizes(source: Source) -> bool:
     return source.is_stream and source.name.rstrip("/").endswith(".zarr")
 
 
-def read(source: Source, *, bin_width=None, stimulus=None, test=None) -> Recording:
+def read(source: Source, *, bin_width=None, stimulus=None, test=None) -> Recording | ImageRecording:
     """Open a recording that `write` wrote; movies and responses are read when used.
 
     Raises
@@ -75,6 +77,8 @@ def read(source: Source, *, bin_width=None, stimulus=None, test=None) -> Recordi
         If zarr is not installed, or the folder is damaged or holds something else.
     """
     tree = read_zarr(source.path or source.name)
+    if tree.attrs.get("neuromodels_schema") == IMAGES and bin_width is test is stimulus is None:
+        return ImageRecording(tree, source.name)
     return recording_of(tree, source.name, bin_width=bin_width, stimulus=stimulus, test=test)
 
 

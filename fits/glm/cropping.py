@@ -16,12 +16,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from neuromodels.datasets.blocks import Block
+from neuromodels.datasets.frames import read_frames
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import Input, StimulusWindow, bins_of
 from neuromodels.encoding.bases import lead_in_of, log_raised_cosine, project_past
 from neuromodels.encoding.ln import LNOptions
 from neuromodels.fits.glm.parallel import ordered_map
-from neuromodels.fits.memory import regressor_gb
+from neuromodels.fits.memory import regressor_gb, share
 from neuromodels.fits.options import ConvexOptions
 
 #: Stimulus columns (basis × channel × pixel) up to which "auto" leaves the frame whole.
@@ -38,6 +39,8 @@ ENERGY_SHARE = 1 / 6
 SEARCH_NEURONS = 6
 #: Stimulus values read at once.
 READ_VALUES = 8_000_000
+#: Bytes for each: as stored, gathered, in single and in double precision.
+READ_BYTES = 24
 #: Matrices over all columns that the fit of one neuron holds at once.
 WORKING_MATRICES = 24
 
@@ -111,6 +114,11 @@ def crop_side(
     return None if side == 0 or side >= max(height, width) else side
 
 
+def _frames_at_once(block: Block) -> int:
+    values = min(READ_VALUES, share(1 / 8) // READ_BYTES)
+    return max(1, values // int(np.prod(block.frames.shape[1:])))
+
+
 def spike_triggered_average(blocks: list[Block], n_lags: int, delay: int) -> np.ndarray:
     """Covariance of every neuron's spikes with the stimulus before them, on a few temporal bumps.
 
@@ -146,11 +154,10 @@ def spike_triggered_average(blocks: list[Block], n_lags: int, delay: int) -> np.
         )
         weights = np.zeros((len(frames), following.shape[1]), dtype=np.float32)
         np.add.at(weights, where, following)
-        step = max(1, READ_VALUES // int(np.prod(block.frames.shape[1:])))
+        step = _frames_at_once(block)
         for first in range(0, len(frames), step):
             some = slice(first, first + step)
-            index = frames[some] - frames[first]
-            movie = block.frames[frames[first] : frames[some][-1] + 1][index]
+            movie = read_frames(block.frames, frames[some])
             movie = movie.reshape(len(movie), -1).astype(np.float32)
             if triggered is None:
                 triggered = np.zeros((following.shape[1], movie.shape[1]))
@@ -216,7 +223,7 @@ def crop_blocks(
         index = np.asarray(block.frame_of_bin)
         shown = index[index >= 0]
         first, stop = (int(shown.min()), int(shown.max()) + 1) if shown.size else (0, 0)
-        step = max(1, READ_VALUES // int(np.prod(block.frames.shape[1:])))
+        step = _frames_at_once(block)
         pieces: list[list[np.ndarray]] = [[] for _ in corners]
         for start in range(first, max(stop, first + 1), step):
             frames = block.frames[start : min(start + step, stop)]

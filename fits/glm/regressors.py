@@ -14,7 +14,6 @@ from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.options import OptionError
 
-
 #: Stretches of regressors that are in memory at once while they stream, at most: those that
 #: threads work on, and the next.
 STRETCHES = 8

@@ -225,7 +225,8 @@ class GLM(LN):
         """`stimulus_drive` of a long stimulus, in pieces that bound the memory it takes."""
         lead_in, n_bins = self.stimulus_lead_in, stimulus.shape[1]
         values = self.stimulus.window.n_basis * self.input.n_pixels * len(stimulus)
-        step = max(64, CHUNK_VALUES // values)
+        # What is read piece by piece may say how long its pieces are.
+        step = getattr(stimulus, "bins_at_once", None) or max(64, CHUNK_VALUES // values)
         pieces = [
             self.stimulus_drive(stimulus[:, start - lead_in : start + step])
             for start in range(lead_in, n_bins, step)

@@ -399,9 +399,9 @@ def test_spikes_that_come_too_soon_are_counted_within_blocks():
 
 @pytest.mark.parametrize(("n_trials", "hz"), [(10, 8), (20, 30), (54, 8)])
 def test_the_interval_of_the_ceiling_covers_the_truth(n_trials, hz):
-    """300 Poisson neurons of known CC_max; 95 % of them to 3 binomial errors."""
+    """150 Poisson neurons of known CC_max; 95 % of them to 3 binomial errors."""
     rng = np.random.default_rng(n_trials)
-    rate = hz * 0.01 * np.exp(0.8 * rng.normal(size=(400, 300)) - 0.32)
+    rate = hz * 0.01 * np.exp(0.8 * rng.normal(size=(400, 150)) - 0.32)
     signal = rate.var(axis=0)
     truth = np.sqrt(signal / (signal + rate.mean(axis=0) / n_trials))
     found = ceiling_interval(rng.poisson(rate, (n_trials, *rate.shape)))

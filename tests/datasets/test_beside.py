@@ -52,6 +52,13 @@ def test_frame_times_triggers_and_rate_say_the_same(frames, tmp_path):
         np.testing.assert_array_equal(movie.frames.values, frames)
 
 
+def test_starts_of_a_short_movie_are_not_taken_for_its_frames(frames):
+    """Twenty triggers for ten frames: the rate tells that each of them starts the movie."""
+    beside = movies_beside(frames[:10], where=WHERE, triggers=np.arange(20.0), frame_rate=RATE)
+    assert beside.movies[0].onsets.size == 200
+    assert len(beside.trials.frame) == 20
+
+
 def test_a_rate_alone_begins_at_zero_and_says_so(frames):
     beside = movies_beside(frames, where=WHERE, frame_rate=RATE)
     assert beside.movies[0].onsets[0] == 0

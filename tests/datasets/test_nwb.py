@@ -519,6 +519,27 @@ def test_a_test_that_cannot_be_is_refused(write_small, test, what):
         open_recording(write_small(), test=test)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"stimulus": 3},
+        {"stimulus": []},
+        {"traces": "DfOverF"},
+        {"images": True},
+        {"time_bins": 0.1},
+        {"allow_external": "no"},
+        {"table": 5},
+        {"frame_rate": 30.0},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_an_option_that_does_not_apply_is_named(write_small, option):
+    with pytest.raises(InputError) as error:
+        open_recording(write_small(), **option)
+    place = "/stimulus/presentation" if "images" in option else next(iter(option))
+    assert error.value.where.endswith(place)
+
+
 def test_every_real_sample_opens_or_says_why_not():
     folder = os.environ.get("NEUROMODELS_DATA")
     if not folder:

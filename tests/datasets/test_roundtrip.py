@@ -31,19 +31,19 @@ def folder(tmp_path_factory):
 
 
 @given(recording=drawn)
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_hdf5(folder, recording):
     check(recording, folder / "a.h5")
 
 
 @given(recording=drawn)
-@settings(max_examples=4)
+@settings(max_examples=2)
 def test_zarr(folder, recording):
     pytest.importorskip("zarr")
     check(recording, folder / "a.zarr")
 
 
 @given(recording=drawn)
-@settings(max_examples=4)
+@settings(max_examples=2)
 def test_nwb(folder, recording):
     check(recording, folder / "a.nwb")

@@ -6,16 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import xarray as xr
+from random_recordings import assert_same, random_recording
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import lazy_variable
+from neuromodels.datasets.opening import open_recording
+from neuromodels.datasets.seal import check_seal
+from neuromodels.datasets.steady_file import SteadyFile
 from neuromodels.datasets.storage import check_output, read_tree, verify, write_tree
 
+N_VALUES = 12  # flips among the values, which take longest to find
+SUPPORT = str(Path(__file__).parents[1] / "support")
 ATTRS = {
     "true": True,
     "nothing": None,
@@ -234,6 +241,7 @@ def test_an_interrupt_leaves_nothing(tmp_path):
 def test_kill_9_while_writing_leaves_no_file_under_the_final_name(tmp_path):
     path = tmp_path / "a.h5"
     program = (
+        f"import sys; sys.path.insert(0, {SUPPORT!r})\n"
         "from test_storage import slow_movie\n"
         "from neuromodels.datasets.storage import write_tree\n"
         f"write_tree(slow_movie(seconds_per_read=30), {str(path)!r})\n"
@@ -313,3 +321,110 @@ def test_movies_larger_than_a_slab_are_streamed_in_order(tmp_path):
     with h5py.File(path) as file:
         assert np.array_equal(file["movie"][30:40], movie[30:40])
         assert np.array_equal(file["movie"][-1], movie[-1])
+
+
+# -- flipped bytes: never other data without a word ------------------------------------------------
+
+
+def outcome_of(path, whole):
+    """What opening and validating says of a damaged file."""
+    try:
+        opened = open_recording(path)
+        if opened.validate().errors:
+            return "reported"
+        assert_same(whole, opened)
+    except InputError:
+        return "refused"
+    return "the same"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a crash must not take the tests with it")
+def test_a_flipped_bit_anywhere_is_found_and_never_crashes_hdf5(tmp_path):
+    recording = random_recording(12, size=8)
+    path = recording.to_hdf5(tmp_path / "a.h5")
+    content = path.read_bytes()
+    values = sorted(places_of_values(path))
+    assert len(values) > 1000
+    rng = np.random.default_rng(0)
+    # In the structure, at both ends (where the seal is), and among the values.
+    structure = np.setdiff1d(np.arange(len(content)), values)
+    places = [*rng.choice(structure, 140), *range(8), *range(len(content) - 60, len(content))]
+    places += list(rng.choice(values, N_VALUES))
+    child = os.fork()
+    if child == 0:
+        with (tmp_path / "outcomes").open("w") as said:
+            for place in places:
+                damaged = bytearray(content)
+                damaged[place] ^= 1 << rng.integers(8)
+                path.write_bytes(damaged)
+                try:
+                    print(place, outcome_of(path, recording), file=said, flush=True)
+                except BaseException as error:
+                    print(place, type(error).__name__, error, file=said, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0, "HDF5 crashed"
+    outcomes = (tmp_path / "outcomes").read_text().splitlines()
+    assert len(outcomes) == len(places)
+    said = [line.split(" ", 1)[1] for line in outcomes]
+    assert set(said) == {"refused", "reported"}, set(said)
+    assert said[-N_VALUES:] == ["reported"] * N_VALUES  # values are found by `validate`
+
+
+def places_of_values(path):
+    with h5py.File(path) as file:
+        found = []
+        file.visititems(lambda _, item: found.append(item) if hasattr(item, "shape") else None)
+        for item in found:
+            if item.dtype.kind in "iuf" and item.id.get_offset() is not None:
+                start = item.id.get_offset()
+                yield from range(start, start + item.id.get_storage_size())
+
+
+def test_the_seal_is_no_matter_to_other_programs_and_goes_when_they_change_the_file(tmp_path):
+    path = random_recording(0, size=8).to_hdf5(tmp_path / "a.h5")
+    assert check_seal(path)
+    with h5py.File(path, "r") as file:
+        assert file.attrs["area"] == "retina"
+    assert check_seal(path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["area"] = "LGN"
+    assert not check_seal(path)
+    opened = open_recording(path)
+    assert opened.attrs["area"] == "LGN"
+    assert opened.validate().errors == ()
+    opened.close()
+    with h5py.File(path, "r+") as file:
+        file["moving_bars/train/response"][0] += 1
+    errors = open_recording(path).validate().errors
+    assert [error.where for error in errors] == ["/moving_bars/train/response"]
+
+
+def test_a_file_without_a_seal_of_an_earlier_version_opens(tmp_path):
+    path = random_recording(0, size=8).to_hdf5(tmp_path / "a.h5")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"\x00nmseal1", 0, -8)])
+    assert not check_seal(path)
+    assert_same(random_recording(0, size=8), open_recording(path))
+    path.write_bytes(content[:-3])  # cut inside the seal: all that HDF5 needs is there
+    assert_same(random_recording(0, size=8), open_recording(path))
+
+
+def test_hdf5_never_sees_a_write_that_fails(tmp_path, monkeypatch):
+    written = SteadyFile(tmp_path / "a.h5")
+    full, take = OSError(errno.ENOSPC, "No space left on device"), written._write
+
+    def refuse_after_4_kb(start, view):
+        if start + len(view) > 4096:
+            raise full
+        take(start, view)
+
+    monkeypatch.setattr(written, "_write", refuse_after_4_kb)
+    numbers = np.random.default_rng(0).normal(size=(300, 40))
+    with h5py.File(written, "w") as file:
+        for i in range(5):
+            file[f"group {i}/numbers"] = numbers
+            file.flush()
+        np.testing.assert_array_equal(file["group 1/numbers"], numbers)  # from memory
+    with pytest.raises(OSError, match="No space left"):
+        written.check()
+    written.close()

@@ -47,6 +47,13 @@ def test_every_nth_frame_is_within_the_jitter_and_half_a_drop():
     assert np.quantile(off, 0.98) < 1e-3
 
 
+def test_a_pause_between_triggers_does_not_stretch_the_frames():
+    onsets = np.concatenate([display(500), display(500, start=30.0)])
+    found, notes = frame_onsets(onsets[::10], 1000, 10)
+    np.testing.assert_allclose(found, onsets, atol=1e-9)
+    assert "trigger 49 at 18.1667 s is followed by a gap of 71.0 intervals" in notes[0]
+
+
 def test_starts_show_the_movie_as_often():
     found, _ = frame_onsets([10.0, 30.0, 50.5], 600, START, RATE)
     expected = np.concatenate([display(600, start=s) for s in (10.0, 30.0, 50.5)])
@@ -109,6 +116,13 @@ def test_showings_are_split_and_the_one_that_is_wrong_is_named():
     shown[4] = np.append(shown[4], shown[4][-1] + 1 / RATE)
     with pytest.raises(InputError, match="showing 3"):
         split_showings(np.concatenate(shown), 600)
+
+
+def test_a_hiccup_of_the_display_is_no_end_of_a_showing():
+    shown = [display(600, start=start, dropped=[300] * (start == 20)) for start in (0, 20, 40)]
+    shown[1][301:] += 5 / RATE
+    pieces = split_showings(np.concatenate(shown), 600)
+    np.testing.assert_array_equal(np.stack(pieces), shown)
 
 
 def test_dropped_frames_are_found():
@@ -177,6 +191,7 @@ def test_times_from_files(tmp_path):
         ("t.csv", "onset\n0.5\nnan\n", "time 1 is NaN"),
         ("t.csv", "onset,offset\n0.5,2\n", r"2 columns \(onset, offset\)"),
         ("t.csv", "onset\n", "no times"),
+        ("t.csv", "onset\n1,\n2,3\n", "row 3 has 2 cells"),
         ("t.csv", "", "is empty"),
         ("t.csv", "1,5\n2,5\n", "2 columns"),
         ("t.txt", "2\n1\n", r"time 1 \(1 s\) comes before time 0"),

@@ -20,7 +20,7 @@ LAG = 2  # bins from a frame to its spikes
 BIN_WIDTH = 0.05
 
 #: Options with which frames of 14,400 pixels are fitted in seconds.
-CONVEX = {"history": 0.2, "temporal_basis": 3, "ridge": [1e-2], "smoothness": [0.0]}
+CONVEX = {"history": 0.2, "temporal_basis": 3, "ridge": [1e-2], "smoothness": [0.0], "crop": 9}
 OPTIONS = {
     "ln": CONVEX,
     "glm": CONVEX | {"own_history": 0.1, "own_basis": 2},
@@ -45,13 +45,13 @@ def checks(n_frames: int) -> np.ndarray:
 class Movie:
     """Frames that are made when they are asked for: never whole in memory."""
 
-    dtype = np.dtype(np.uint8)
+    dtype = np.dtype(np.float32)
 
     def __init__(self, noise: np.ndarray):
         self.noise, self.shape = noise, (len(noise), SIDE, SIDE)
 
     def __getitem__(self, key):
-        frames = np.repeat(np.repeat(self.noise[key[0]] * 200, CHECK, 1), CHECK, 2)
+        frames = np.repeat(np.repeat(self.noise[key[0]].astype(self.dtype), CHECK, 1), CHECK, 2)
         return frames[(slice(None), *key[1:])]
 
 
@@ -79,11 +79,11 @@ def memory(name: str) -> int:
 
 def main(path: str, allowed: int, how: str) -> None:
     """Print what was found and how much memory it took, as JSON."""
-    import h5py  # noqa: F401 - imported before the limit is set
+    import torch._dynamo  # noqa: F401 - what an optimizer would import
 
     import neuromodels as nm
     import neuromodels.fits.glm.fitting
-    import neuromodels.fits.networks  # noqa: F401
+    import neuromodels.fits.networks
 
     recording = nm.open_recording(path)
     base, data = memory("VmRSS"), memory("VmData")
@@ -102,7 +102,9 @@ def main(path: str, allowed: int, how: str) -> None:
         weights = comparison.fit(name).parameters
         if "stimulus_filter" in weights:
             energy = (weights["stimulus_filter"].values ** 2).sum(axis=(0, 1))
-            spots = [np.unravel_index(one.argmax(), one.shape) for one in np.moveaxis(energy, -1, 0)]
+            spots = [
+                np.unravel_index(one.argmax(), one.shape) for one in np.moveaxis(energy, -1, 0)
+            ]
             found[name] = [[int(y) // CHECK, int(x) // CHECK] for y, x in spots]
     scores = comparison.scores.sel(metric="bits_per_spike")
     found["bits"] = {name: scores.sel(model=name).values.tolist() for name in comparison.models}

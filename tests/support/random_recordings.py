@@ -1,4 +1,4 @@
-"""Recordings drawn at random: whatever the contract allows, and the comparison that misses nothing."""
+"""Recordings drawn at random: all that the contract allows, and an exact comparison."""
 
 from __future__ import annotations
 
