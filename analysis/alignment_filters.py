@@ -33,6 +33,7 @@ class Prepared:
     cross: np.ndarray  # (group, 2 n_lags + 1, neuron, pattern)
     power: np.ndarray  # (group, neuron)
     project: Callable  # a piece of another role to the same patterns
+    scored: slice  # groups that scores are taken from
 
 
 def prepare(pieces: list[Piece], kind, width, n_trials, most_shift) -> Prepared | str:
@@ -76,8 +77,12 @@ def prepare(pieces: list[Piece], kind, width, n_trials, most_shift) -> Prepared 
     reach = min(most_shift, longest * width / 2)
     n_lags = math.ceil((reach + WINDOW + SPAN) / width) + 1
     group = np.arange(len(pieces)) * GROUPS // len(pieces)
+    scored = slice(None)
     if features[0].shape[1] > _MOST_PATTERNS:
-        cross = covariance(features, rates, n_lags).reshape(-1, len(neurons), features[0].shape[1])
+        # Patterns found in what is scored would predict it by chance.
+        scored = slice(1, None, 2)
+        chosen = np.flatnonzero(group % 2 == 0)
+        cross = covariance([features[i] for i in chosen], [rates[i] for i in chosen], n_lags)
         patterns = _patterns(cross)
         features = [part @ patterns for part in features]
         first = centred
@@ -98,7 +103,7 @@ def prepare(pieces: list[Piece], kind, width, n_trials, most_shift) -> Prepared 
             for g in range(GROUPS)
         ]
     )
-    return Prepared(features, rates, group, neurons, n_lags, cross, power, centred)
+    return Prepared(features, rates, group, neurons, n_lags, cross, power, centred, scored)
 
 
 def _halves(piece: Piece) -> list[Piece]:
@@ -124,7 +129,7 @@ def _patterns(cross: np.ndarray) -> np.ndarray:
     """The few patterns of features that some neuron follows at some lag, (feature, pattern)."""
     energy = (cross**2).sum(axis=2)
     frames = [cross[np.argsort(energy[:, n])[-12:], n] for n in range(cross.shape[1])]
-    frames = np.concatenate([part / np.linalg.norm(part) for part in frames])
+    frames = np.concatenate([part / max(np.linalg.norm(part), 1e-30) for part in frames])
     _, _, patterns = np.linalg.svd(frames, full_matrices=False)
     return patterns[:_MOST_PATTERNS].T.astype(np.float32)
 
@@ -185,8 +190,9 @@ class Scores:
             power[g] = (spread * weights).sum(axis=2)
         return agree, power
 
-    def correlation(self, sums, groups=slice(None)) -> np.ndarray:
+    def correlation(self, sums, groups: slice | None = None) -> np.ndarray:
         """(shift, neuron) from the sums of some groups."""
+        groups = self.data.scored if groups is None else groups
         agree, power = (part[groups].sum(axis=0) for part in sums)
         response = self.data.power[groups].sum(axis=0)
         return agree / np.sqrt(np.maximum(power * response, 1e-30))

@@ -1,7 +1,7 @@
 """Movies that may be larger than memory: read when asked for, kept when small.
 
 One number bounds what large recordings take: `memory_bound`, 4 GB unless the environment variable
-NEUROMODELS_MEMORY_GB says otherwise. A quarter is for movies that are kept; the rest is for the fit.
+NEUROMODELS_MEMORY_GB says otherwise. A quarter is for movies that are kept, the rest for the fit.
 """
 
 from __future__ import annotations

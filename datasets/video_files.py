@@ -12,6 +12,9 @@ from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.lazy_movies import MovieReader, movie_variable
 
 DAMAGED = "The file is damaged: copy or export it again, losslessly if you can."
+# Formats that keep an index of key frames. After a seek in others, such as MPEG program streams,
+# frames come with wrong time stamps; they are decoded from the beginning.
+INDEXED = {"mov", "mp4", "matroska", "webm", "avi"}
 LARGEST_SIDE = 2**14  # pixels; no display has more
 
 
@@ -53,8 +56,9 @@ def video(path: Path, where: str, colour: bool = False) -> xr.Variable:
 class _Video(MovieReader):
     """Any run of frames is decoded from the key frame before it.
 
-    Packets tell the time stamps of all frames without decoding. Where they do not (some avi
-    files), frames are counted by decoding once, and each run is decoded from the beginning.
+    Packets tell the time stamps of all frames without decoding. Where they do not, frames are
+    counted by decoding once. There, and in formats without an index, each run is decoded from the
+    beginning: right, but slow.
     """
 
     dtype = np.dtype(np.uint8)
@@ -70,6 +74,7 @@ class _Video(MovieReader):
             rate = stream.average_rate or stream.guessed_rate
             self.frame_rate = float(rate) if rate else None
             size = (stream.codec_context.height, stream.codec_context.width)
+            self._seekable = not INDEXED.isdisjoint(container.format.name.split(","))
             packets = [
                 (p.pts, p.dts if p.dts is not None else p.pts, p.is_keyframe)
                 for p in container.demux(stream)
@@ -103,7 +108,7 @@ class _Video(MovieReader):
 
     def _keys_before(self, start: int) -> list[int | None]:
         """Key frames to decode from: the last one, the one before it, the beginning (None)."""
-        if self._stamps is None:
+        if self._stamps is None or not self._seekable:
             return [None]
         last = int(np.searchsorted(self._keys[:, 0], self._stamps[start], side="right")) - 1
         return [*(key for key in (last, last - 1) if key > 0), None]

@@ -19,6 +19,8 @@ _PUBLIC = {
     "recording_from_arrays": "neuromodels.datasets.arrays",
     "recording_from_spikes": "neuromodels.datasets.spikes",
     "ImageRecording": "neuromodels.datasets.image_recording",
+    "align_clocks": "neuromodels.datasets.clocks",
+    "to_clock": "neuromodels.datasets.clocks",
     "image_recording_from_arrays": "neuromodels.datasets.image_arrays",
     "sample_recording": "neuromodels.datasets.sample",
     "convert": "neuromodels.datasets.converting",

@@ -330,23 +330,19 @@ def _no_mapping(source: Source, found: list[Path]) -> InputError:
             own = list_variables(path)
         except Exception:  # scipy and h5py raise what they like for a damaged file
             raise InputError(
-                f"is {_version(path)}, and damaged: its variables cannot be listed",
+                "is a damaged MATLAB file: its variables cannot be listed",
                 where=str(path),
                 remedy="Copy or save it again.",
             ) from None
         listed += own
         prefix = f"{path.name}: " if source.is_folder else ""
         said.append(prefix + (", ".join(map(str, own[:20])) or "nothing"))
-    what = "a folder of MATLAB files" if source.is_folder else _version(source.path)
+    what = "a folder of MATLAB files" if source.is_folder else "a MATLAB file"
     return InputError(
         f"is {what}, and nothing says which variable is what; it holds {'; '.join(said)}",
         where=source.name,
         remedy=_template(listed),
     )
-
-
-def _version(path: Path) -> str:
-    return {"mat5": "a MATLAB v5 file", "mat73": "a MATLAB v7.3 file"}[file_kind(path)]
 
 
 def _template(listed: list[Listed]) -> str:

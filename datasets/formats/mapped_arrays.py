@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.formats.mapped_hdf5 import StoredArray, read_hdf5, walk_hdf5
+from neuromodels.datasets.formats.mapped_hdf5 import StoredArray, dense, read_hdf5, walk_hdf5
 from neuromodels.datasets.formats.mapped_mat5 import check_mat5
 from neuromodels.datasets.sources import HDF5
 
@@ -272,25 +272,6 @@ def _settle(value, where: str, depth: int = 0):
             _settle(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value.reshape(-1))
         ]
     return value if value.dtype.kind in "US" else _plain(value, where)
-
-
-def dense(matrix, where: str) -> np.ndarray:
-    """A sparse matrix in full, unless that would fill the memory."""
-    size = matrix.shape[0] * matrix.shape[1]
-    if size > 2**30:
-        raise InputError(
-            f"is sparse and would have {size} values in full",
-            where=where,
-            remedy="Give spike times instead ([spikes]).",
-        )
-    matrix = matrix.tocsc()
-    try:
-        matrix.check_format(full_check=True)
-    except ValueError as error:
-        raise InputError(
-            f"is sparse, and damaged ({error})", where=where, remedy="Save it again."
-        ) from None
-    return matrix.toarray()
 
 
 def _load_npy(path: Path, where: str):

@@ -140,6 +140,25 @@ def walk_hdf5(path: Path, *, matlab: bool) -> list[tuple[str, tuple[int, ...], s
     return found
 
 
+def dense(matrix, where: str) -> np.ndarray:
+    """A sparse matrix in full, unless that would fill the memory."""
+    size = matrix.shape[0] * matrix.shape[1]
+    if size > 2**30:
+        raise InputError(
+            f"is sparse and would have {size} values in full",
+            where=where,
+            remedy="Give spike times instead ([spikes]).",
+        )
+    matrix = matrix.tocsc()
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise InputError(
+            f"is sparse, and damaged ({error})", where=where, remedy="Save it again."
+        ) from None
+    return matrix.toarray()
+
+
 def natural_order(name: str) -> tuple:
     """Key that sorts cell2 before cell10."""
     return tuple(
@@ -234,8 +253,6 @@ def _text(item: h5py.Dataset) -> np.ndarray:
 
 def _sparse(group: h5py.Group, where: str) -> np.ndarray:
     from scipy.sparse import csc_matrix
-
-    from neuromodels.datasets.formats.mapped_arrays import dense
 
     columns = np.asarray(group["jc"][()])
     shape = (int(group.attrs["MATLAB_sparse"]), columns.size - 1)

@@ -7,7 +7,6 @@ place for is kept in /scratch, from which `nwb_written` restores the recording e
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from contextlib import closing
@@ -20,32 +19,19 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.blocks import block_runs, stored_width
+from neuromodels.datasets.formats.nwb_copy import MARK, NWB_AXES, add_copy, pieces_of
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.seal import seal
 from neuromodels.datasets.steady_file import SteadyFile
 from neuromodels.datasets.storage import write_whole
-from neuromodels.datasets.stored_values import (
-    CHECKSUM,
-    SLAB_BYTES,
-    SMALL_BYTES,
-    chunk_shape,
-    json_attribute,
-    new_digest,
-    stored_type,
-    stored_values,
-    value_bytes,
-)
+from neuromodels.datasets.stored_values import CHECKSUM
 
-MARK = "neuromodels_nwb"  # attribute of the root: version of the copy
-MANIFEST = "neuromodels"  # name of the copy's description in /scratch
 PAUSE = 1.0  # s between roles and between trials
 REGULAR = 1e-6  # s; times that are less off are written as a rate
 #: NWB wants a date; this one says that there is none.
 UNKNOWN_DATE = datetime(1970, 1, 1, tzinfo=UTC)
 #: ... and a subject; these say as validly that nothing is known.
 ANY_SPECIES, ANY_AGE = "http://purl.obolibrary.org/obo/NCBITaxon_1", "P0D/"
-# Axes of frames: NWB has (frame, x, y[, channel]), a recording (frame, [channel,] y, x).
-NWB_AXES = {3: (0, 2, 1), 4: (0, 3, 2, 1)}
 SPECIES = {"mouse": "Mus musculus", "rat": "Rattus norvegicus", "human": "Homo sapiens"}
 SPECIES |= {"macaque": "Macaca mulatta", "salamander": "Ambystoma tigrinum"}
 
@@ -109,7 +95,7 @@ def _write_file(recording: Recording, temporary: Path, path: Path) -> None:
     _add_units(nwb, recording, shown)
     _add_trials(nwb, shown)
     _add_series(nwb, recording, shown)
-    _add_copy(nwb, recording, movies, pieces, str(path))
+    add_copy(nwb, recording, movies, pieces, str(path))
     with closing(SteadyFile(temporary)) as disk:
         for piece in pieces.values():
             piece.check = disk.check
@@ -282,7 +268,7 @@ def _add_movies(nwb, shown: list[_Shown], pieces: dict) -> dict[tuple[str, str],
             continue
         movie = item.node["stimulus"]
         onsets = _onsets(item)
-        piece = _pieces(movie.variable, NWB_AXES[movie.ndim], item.name)
+        piece = pieces_of(movie.variable, NWB_AXES[movie.ndim], item.name)
         timing = {"rate": _frame_rate(item), "starting_time": 0.0}
         if onsets is not None:
             timing = _timing(onsets)
@@ -415,90 +401,3 @@ def _add_series(nwb, recording: Recording, shown: list[_Shown]) -> None:
                     description=about,
                 )
             )
-
-
-def _add_copy(nwb, recording: Recording, movies: dict, pieces: dict, where: str) -> None:
-    """Everything in the tree, so that it comes back as it was: numbers in /scratch, rest as JSON.
-
-    Frames are not stored twice: the copy says where they are.
-    """
-    from hdmf.backends.hdf5 import H5DataIO
-    from pynwb.core import ScratchData
-
-    nodes, number = [], 0
-    for node in recording.tree.subtree:
-        own, variables = node.to_dataset(inherit=False), {}
-        for name, variable in own.variables.items():
-            here = f"{where}: {node.path.rstrip('/')}/{name}"
-            about = {
-                "dims": [str(dim) for dim in variable.dims],
-                "coord": name in own.coords,
-                "attrs": {k: json_attribute(v, here) for k, v in variable.attrs.items()},
-            }
-            dtype, _, fill = stored_type(variable, here)
-            if fill is not None:
-                about |= {"fill": fill.item(), "dtype": variable.dtype.str}
-            place = movies.get(tuple(node.path.strip("/").split("/")))
-            if name == "stimulus" and place is not None:
-                about |= {"place": place, "axes": NWB_AXES[variable.ndim]}
-            elif dtype.kind == "O" or variable.size == 0 or variable.ndim == 0:
-                about["values"] = json_attribute(np.array(variable.values), here)
-            else:
-                number += 1
-                about |= {"place": f"/scratch/array_{number}", "axes": list(range(variable.ndim))}
-                piece = _pieces(variable, about["axes"], here)
-                layout = {}
-                if variable.nbytes > SMALL_BYTES:
-                    layout = {"compression": "gzip", "shuffle": True}
-                array = ScratchData(
-                    name=f"array_{number}",
-                    data=H5DataIO(piece, **layout),
-                    description=f"{node.path.rstrip('/')}/{name} {variable.dims}",
-                )
-                nwb.add_scratch(array)
-                pieces[about["place"]] = piece
-            variables[str(name)] = about
-        attrs = {k: json_attribute(v, f"{where}: {node.path}") for k, v in own.attrs.items()}
-        nodes.append({"path": node.path, "attrs": attrs, "variables": variables})
-    nwb.add_scratch(
-        json.dumps({"nodes": nodes}, ensure_ascii=True),
-        name=MANIFEST,
-        description="the recording as neuromodels restores it: labels, attributes, and where the "
-        "arrays are (JSON)",
-    )
-
-
-def _pieces(variable: xr.Variable, axes, where: str):
-    """A variable as hdmf writes it: in pieces, axes in the order of NWB, its sha256 on the way."""
-    from hdmf.data_utils import GenericDataChunkIterator
-
-    boolean = variable.dtype.kind == "b"
-    dtype, _, fill = (np.dtype(bool), {}, None) if boolean else stored_type(variable, where)
-    shape = tuple(variable.shape[axis] for axis in axes)
-    chunks = chunk_shape(shape, dtype.itemsize)
-    row = max(1, dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64)))
-    step = min(shape[0], max(1, SLAB_BYTES // row // chunks[0]) * chunks[0])
-
-    class Pieces(GenericDataChunkIterator):
-        digest = new_digest(dtype, shape)
-
-        def check(self) -> None:
-            """Raise if the disk refused what was written before; set when there is a disk."""
-
-        def _get_data(self, selection) -> np.ndarray:
-            self.check()
-            values = np.asarray(variable[selection[0]].values)
-            values = stored_values(values, dtype, fill, where).transpose(axes)
-            self.digest.update(value_bytes(values))
-            return np.ascontiguousarray(values)[(slice(None), *selection[1:])]
-
-        def _get_maxshape(self) -> tuple[int, ...]:
-            return shape
-
-        def _get_dtype(self) -> np.dtype:
-            return dtype
-
-        def checksum(self) -> str:
-            return self.digest.hexdigest()
-
-    return Pieces(buffer_shape=(step, *shape[1:]), chunk_shape=chunks)

@@ -13,7 +13,7 @@ from neuromodels.datasets.attributes import decode_attribute
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.formats import nwb
 from neuromodels.datasets.formats.labelled_hdf5 import recording_of
-from neuromodels.datasets.formats.nwb_writing import MANIFEST, MARK
+from neuromodels.datasets.formats.nwb_copy import MANIFEST, MARK
 from neuromodels.datasets.frames import lazy_variable
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.sources import Source

@@ -230,3 +230,10 @@ def test_a_large_movie_is_read_in_slabs_and_pooled():
     assert features.shape == (600, features.shape[1])
     assert features.shape[1] <= 153
     assert 0 < disk.largest <= SLAB_BYTES
+
+
+def test_many_pixels_and_little_data_do_not_predict_by_chance():
+    rng = np.random.default_rng(0)
+    movie, counts = rng.integers(0, 2, (6000, 30, 30)), rng.poisson(0.2, (6000, 3))
+    found = alignment_test(recording_from_arrays(movie, counts, bin_width=WIDTH))
+    assert found.verdict == "unknown"

@@ -130,7 +130,7 @@ def test_what_stops_writing_leaves_the_earlier_file_and_nothing_else(
     tmp_path, monkeypatch, to, how
 ):
     monkeypatch.setattr("neuromodels.datasets.stored_values.SLAB_BYTES", 2**18)
-    monkeypatch.setattr("neuromodels.datasets.formats.nwb_writing.SLAB_BYTES", 2**18)
+    monkeypatch.setattr("neuromodels.datasets.formats.nwb_copy.SLAB_BYTES", 2**18)
     full = OSError(errno.ENOSPC, "No space left on device")
     error = full if how == "full disk" else KeyboardInterrupt()
     path = tmp_path / f"a{SUFFIX[to]}"

@@ -501,6 +501,18 @@ def test_declared_sizes_are_not_trusted(tmp_path, arrays):
         open_recording(mapping)
 
 
+def test_a_type_that_would_crash_scipy_is_found_before(tmp_path, arrays):
+    path = tmp_path / "cells.mat"
+    savemat(path, arrays)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"counts") + 8  # the name is padded to eight bytes
+    assert content[at] == 9  # miDOUBLE
+    content[at] = 77
+    path.write_bytes(bytes(content))
+    with pytest.raises(RecordingError, match="numbers have type 77"):
+        open_recording(path, mapping=write_mapping(tmp_path))
+
+
 def test_a_truncated_or_flipped_mat_file_ends_in_an_error_or_a_recording(tmp_path, arrays):
     rng = np.random.default_rng(4)
     mapping = write_mapping(tmp_path)

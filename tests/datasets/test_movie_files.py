@@ -163,7 +163,8 @@ def test_lossless_video_is_exact(frames, tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name, codec", [("movie.mp4", "mpeg4"), ("movie.avi", "mpeg4"), ("a.mp4", "libx264")]
+    "name, codec",
+    [("movie.mp4", "mpeg4"), ("movie.avi", "mpeg4"), ("a.mp4", "libx264"), ("a.mpg", "mpeg2video")],
 )
 def test_any_frames_of_a_predicted_video_are_those_of_decoding_all(tmp_path, name, codec):
     """Key frames every 12, frames predicted from both sides: an off-by-one would be seen."""
@@ -182,7 +183,7 @@ def test_any_frames_of_a_predicted_video_are_those_of_decoding_all(tmp_path, nam
     for first in range(0, 60, 7):
         np.testing.assert_array_equal(movie[first : first + 3].values, decoded[first : first + 3])
     # The luma of what was shown, up to what the codec loses.
-    np.testing.assert_allclose(decoded[:, 10, 1], ramp[:, 10, 1], atol=6)
+    np.testing.assert_allclose(decoded[:, 10, 1], ramp[:, 10, 1], atol=16)
 
 
 def test_video_in_colour(frames, tmp_path):
