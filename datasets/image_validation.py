@@ -8,7 +8,7 @@ import xarray as xr
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.image_recording import BLANK, ImageRecording
 from neuromodels.datasets.recording import KINDS
-from neuromodels.datasets.validation import Problem, Report
+from neuromodels.datasets.validation import Problem, Report, find_damage
 
 AXES = (("presentation", "neuron"), ("presentation", "neuron", "time_bin"))
 
@@ -22,6 +22,8 @@ def validate_images(recording: ImageRecording) -> Report:
         Errors (fits refuse) and notes, all of them.
     """
     found: list[Problem] = []
+    if find_damage(recording.tree, found):
+        return Report(tuple(found), recording.source)
     if not recording.stimuli:
         _error(found, "/", "holds no stimulus", "See docs/recordings.md.")
     _check_unique(

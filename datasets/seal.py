@@ -26,6 +26,8 @@ DIGEST = hashlib.sha256().digest_size
 # mark, body, sha256 of the body, length of the body (8 bytes), mark
 FRAME = 2 * len(MARK) + DIGEST + 8
 READ_BYTES = 2**20
+#: Where an HDF5 superblock of each version says where its data end.
+END_OF_DATA = {0: 40, 1: 44, 2: 28, 3: 28}
 
 
 def seal(path: str | Path) -> None:
@@ -83,14 +85,16 @@ def _read_seal(path: Path) -> dict | None:
         n_body = int.from_bytes(file.read(8), "little")
         ends = file.read(len(MARK)) == MARK
         start = size - FRAME - n_body
-        if start < 0:
-            if ends:
-                raise ValueError("length of the seal")
-            return None
-        file.seek(start)
-        begins = file.read(len(MARK)) == MARK
+        begins = False
+        if start >= 0:
+            file.seek(start)
+            begins = file.read(len(MARK)) == MARK
         if not (begins or ends):
+            if _is_cut(path, size):
+                raise ValueError("the seal is cut")
             return None
+        if start < 0:
+            raise ValueError("length of the seal")
         body = file.read(n_body)
         digest = file.read(DIGEST)
     if not (begins and ends) or hashlib.sha256(body).digest() != digest:
@@ -99,6 +103,21 @@ def _read_seal(path: Path) -> dict | None:
     if found["bytes"] != start:
         raise ValueError("length of the file")
     return found
+
+
+def _is_cut(path: Path, size: int) -> bool:
+    """Whether a seal begins where the HDF5 data end, but not all of it is there."""
+    with path.open("rb") as file:
+        head = file.read(64)
+        at = END_OF_DATA.get(head[8] if len(head) == 64 else None)
+        if at is None:
+            return False
+        end = int.from_bytes(head[at : at + 8], "little")
+        if not 0 < end < size:
+            return False
+        file.seek(end)
+        rest = file.read(len(MARK))
+    return rest == MARK[: len(rest)]
 
 
 def _digest(path: Path, size: int, values: list[list[int]]) -> str:

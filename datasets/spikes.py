@@ -144,7 +144,7 @@ def record_units(
     timed = any(beside.get(name) is not None for name in TIMES)
     if isinstance(stimulus, xr.DataArray) and not timed:
         beside["frame_times"] = labelled_movie(stimulus, f"{source}: stimulus").onsets
-    found = movies_beside(stimulus, where=source, folder=folder, **beside)
+    found = movies_beside(stimulus, where=source, folder=folder, span=units.span(), **beside)
     session = Session(
         source,
         units,

@@ -69,7 +69,12 @@ def read_session(
             shown[key] = _times(shown[key], place, f"{where} {key}")
     if isinstance(shown.get("start"), (Mapping, str)):
         shown["start"] = _times(shown["start"], place, f"{where} start")
-    beside = movies_beside({name: movie}, where=where, **{k: {name: v} for k, v in shown.items()})
+    beside = movies_beside(
+        {name: movie},
+        where=where,
+        span=responses.span(),
+        **{k: {name: v} for k, v in shown.items()},
+    )
     for item in beside.movies:
         item.attrs.update(about)
     trials = _trials(mapping["trials"], place) if "trials" in mapping else beside.trials

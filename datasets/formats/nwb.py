@@ -242,7 +242,14 @@ def _beside(stimulus, schedule, timing, responses, about: dict, source: Source) 
     from neuromodels.datasets.beside import movies_beside
 
     folder = None if source.path is None else source.path.parent
-    found = movies_beside(stimulus, where=source.name, folder=folder, schedule=schedule, **timing)
+    found = movies_beside(
+        stimulus,
+        where=source.name,
+        folder=folder,
+        schedule=schedule,
+        span=responses.span(),
+        **timing,
+    )
     return Session(source.name, responses, found.movies, found.trials, about, found.notes)
 
 

@@ -90,7 +90,8 @@ def usual_period(onsets: np.ndarray, rate, where: str) -> float:
     steps = np.diff(onsets)
     if steps.size:
         usual = np.median(steps)
-        return float(steps[np.abs(steps - usual) <= usual / 2].mean())
+        near = steps[np.abs(steps - usual) <= usual / 2]
+        return float(near.mean() if near.size else usual)
     if rate:
         return 1 / float(rate)
     raise InputError(

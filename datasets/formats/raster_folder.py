@@ -12,6 +12,7 @@ import numpy as np
 from neuromodels.datasets.binning import exact_bin_width
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.formats.labelled_images import refuse_options
+from neuromodels.datasets.formats.mapped_mat5 import check_mat5
 from neuromodels.datasets.image_arrays import TAKEN, image_recording_from_arrays
 from neuromodels.datasets.image_recording import ImageRecording, number_repetitions
 from neuromodels.datasets.picture_files import open_pictures
@@ -19,6 +20,7 @@ from neuromodels.datasets.sources import Source
 
 TITLE = "a folder of raster files (Neural Decoding Toolbox)"
 OPTIONS = ("label", "time_bin", "onset", "sample_rate", "images", "region", "animal")
+RASTER = ("raster_data", "raster_labels", "raster_site_info")
 TIME_BIN = 0.050  # s
 SAMPLE_RATE = 1000  # Hz: the toolbox's rasters have 1 ms per column
 MAX_VALUES = 2**27  # of one raster
@@ -192,10 +194,13 @@ def _read_raster(file: Path, digest) -> _Raster:
     try:
         content = file.read_bytes()
         digest.update(file.name.encode() + b"\0" + hashlib.sha256(content).digest())
+        for name in RASTER:
+            if name in shapes:
+                check_mat5(file, name)
         held = loadmat(
             file,
             simplify_cells=True,
-            variable_names=["raster_data", "raster_labels", "raster_site_info"],
+            variable_names=RASTER,
         )
     except Exception as error:  # scipy raises many kinds for damaged files
         raise InputError(

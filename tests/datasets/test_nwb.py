@@ -327,7 +327,7 @@ def test_unsorted_spikes_are_sorted_and_negative_ones_told(write_small, small):
 def test_units_that_were_not_observed_all_the_time_are_told(write_small):
     whole, part = np.array([[0.0, 15.0]]), np.array([[0.0, 7.5]])
     notes = open_recording(write_small(obs_intervals=[whole, part])).attrs["notes"]
-    assert any("obs_intervals: 11 (50%)" in note for note in notes)
+    assert any("observed intervals: 11 (50%)" in note for note in notes)
 
 
 def test_a_recording_from_nwb_survives_our_own_file(retina, tmp_path):
