@@ -149,12 +149,17 @@ def test_a_rate_that_contradicts_the_times_is_noted(frames):
         ({"frame_rate": "fast"}, "frame_rate: is 'fast'"),
         ({"frame_rate": 50, "start": [1.0, 2.0]}, "before the movie ends"),
         ({"frame_rate": 50, "start": np.nan}, "time 0 is NaN"),
-        ({"frame_rate": 50, "span": (100.0, 200.0)}, "the recording runs from 100 to 200 s"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(frames, options, said):
     with pytest.raises(InputError, match=said):
         movies_beside(frames, where=WHERE, **options)
+
+
+def test_one_of_several_movies_outside_of_the_recording_is_named(frames):
+    movies, starts = {"a": frames, "b": frames}, {"a": 0.0, "b": 150.0}
+    with pytest.raises(InputError, match="the recording runs from 0 to 100 s"):
+        movies_beside(movies, where=WHERE, frame_rate=50, start=starts, span=(0.0, 100.0))
 
 
 def test_without_a_stimulus_it_is_asked_for():

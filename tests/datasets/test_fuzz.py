@@ -60,6 +60,6 @@ def test_a_damaged_input_is_refused_clearly_or_opened_soundly(kind, tmp_path, ho
 @pytest.fixture(scope="session")
 def how_many():
     """Damaged inputs per format, 1,000 in all; opening NWB is the slowest."""
-    slow = {"nwb": 80, "our_hdf5": 50, "our_images": 50, "zarr_store": 50}
+    slow = {"nwb": 60, "our_hdf5": 20, "our_images": 25, "zarr_store": 20}
     rest = -(-(1000 - sum(slow.values())) // max(1, len(INPUTS) - len(slow)))
     return {kind: slow.get(kind, rest) for kind in INPUTS}

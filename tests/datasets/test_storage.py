@@ -405,8 +405,16 @@ def test_a_file_without_a_seal_of_an_earlier_version_opens(tmp_path):
     path.write_bytes(content[: content.rindex(b"\x00nmseal1", 0, -8)])
     assert not check_seal(path)
     assert_same(random_recording(0, size=8), open_recording(path))
-    path.write_bytes(content[:-3])  # cut inside the seal: all that HDF5 needs is there
-    assert_same(random_recording(0, size=8), open_recording(path))
+
+
+def test_a_file_cut_inside_its_seal_is_refused(tmp_path):
+    path = random_recording(0, size=8).to_hdf5(tmp_path / "a.h5")
+    content = path.read_bytes()
+    start = content.rindex(b"\x00nmseal1", 0, -8)
+    for keep in (start + 3, start + 8, (start + len(content)) // 2, len(content) - 3):
+        path.write_bytes(content[:keep])  # all that HDF5 needs is there
+        with pytest.raises(InputError, match="is damaged"):
+            open_recording(path)
 
 
 def test_hdf5_never_sees_a_write_that_fails(tmp_path, monkeypatch):

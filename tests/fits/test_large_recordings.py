@@ -59,6 +59,12 @@ def fitted_within(path: Path, n_frames: int, models: str, times: float) -> dict:
 
 
 @needs_linux
+def test_a_movie_three_times_the_memory_limit_is_fitted(tmp_path):
+    fitted_within(tmp_path / "large.h5", 8000, "ln", 3)
+
+
+@needs_linux
+@pytest.mark.slow
 def test_a_movie_three_times_the_memory_limit_is_fitted_by_all_models(tmp_path):
     fitted_within(tmp_path / "large.h5", 8000, "ln,glm,retina-cnn", 3)
 
