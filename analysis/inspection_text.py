@@ -36,6 +36,11 @@ def inspection_text(found: Inspection) -> str:
         if stimulus.alignment is not None and stimulus.alignment.warns:
             name = f"{stimulus.name}: " if several else ""
             lines += [f"warning: {name}{stimulus.alignment.message}"]
+        elif _repeats_but_follows_nothing(stimulus):
+            lines.append(
+                f"warning: {stimulus.name}: the cells repeat themselves, but none clearly follows "
+                "the stimulus: is it the right movie, frame rate, order of frames and of axes?"
+            )
     for stimulus, size in zip(found.stimuli, sizes, strict=True):
         if several:
             lines += ["", "   ".join(part for part in (stimulus.name, size) if part)]
@@ -47,6 +52,15 @@ def inspection_text(found: Inspection) -> str:
         lines += ["", _count(len(notes), "note")]
         lines += [f"  {line}" for item in notes for line in item.split("\n")]
     return "\n".join(lines)
+
+
+def _repeats_but_follows_nothing(stimulus: StimulusInspection) -> bool:
+    """Reliable cells that no shift of the stimulus predicts; cells may also be nonlinear."""
+    if stimulus.alignment is None or stimulus.ceilings is None:
+        return False
+    gate = stimulus.ceilings.passes_gate
+    unknown = stimulus.alignment.verdict == "unknown" and not np.any(stimulus.alignment.follows)
+    return unknown and gate is not None and gate.sum() >= 2
 
 
 def _movie(stimulus: StimulusInspection) -> str:

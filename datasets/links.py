@@ -45,7 +45,7 @@ def check_links(file: h5py.File, source: Source, allow_external: bool = False) -
                     raise source.error(
                         f"{kind} {name!r}, outside of the file's folder",
                         "Nothing was read from there. If you trust the file, pass "
-                        "allow_external=True (--allow-external)."
+                        "allow_external=True (--open allow_external=true)."
                         if not source.is_stream
                         else "Nothing else can be read while a file is streamed: download it "
                         "with the files that belong to it.",

@@ -189,10 +189,19 @@ def _movie_of_path(given: str, where: str, colour: bool) -> xr.Variable:
         from neuromodels.datasets.video_files import video
 
         return video(path, where, colour)
+    if head.startswith(b"MATLAB 5.0"):
+        raise InputError("is a MATLAB file", where=where, remedy=MATLAB)
     what = "is empty" if not head else "is of a kind that holds no movie that can be read"
     if suffix in (".npy", *HDF5_SUFFIXES) and head:
         what = f"does not begin as a {suffix} file does: it is damaged, or something else"
     raise InputError(what, where=where, remedy=f"Give {ACCEPTED}.")
+
+
+#: MATLAB's axes run the other way round in HDF5, and only a mapping says which is which.
+MATLAB = (
+    "Say with a mapping which variable is the movie, and its axes: open the file with "
+    "mapping= (--mapping), see docs/recordings.md; or save the movie as .npy (frame, y, x)."
+)
 
 
 class _NpyFrames(MovieReader):
@@ -228,6 +237,8 @@ class _Hdf5Frames(MovieReader):
         self.shape, self._last = movie_shape(stored, where)
         self.dtype = movie_dtype(dtype, where)
         with open_hdf5(path, where) as file:
+            if "MATLAB_class" in file[name].attrs:
+                raise InputError("is in a MATLAB file", where=where, remedy=MATLAB)
             units = file[name].attrs.get("units", "")
         units = units.decode("utf-8", "replace") if isinstance(units, bytes) else units
         self.units = units if isinstance(units, str) and units else "arbitrary"

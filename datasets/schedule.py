@@ -21,7 +21,9 @@ from neuromodels.datasets.time_files import found_path, read_table
 
 COLUMNS = ("stimulus", "start", "repeat", "name", "frame_rate")
 NEEDED = ("stimulus", "start")
-EXAMPLE = "stimulus,start,repeat\\nnoise.npy,0.5,\\nclip.npy,600.5,1\\nclip.npy,630.5,2"
+EXAMPLE = "\n    ".join(
+    ["", "stimulus,start,repeat", "noise.npy,0.5,", "clip.npy,600.5,1", "clip.npy,630.5,2"]
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def read_schedule(schedule, where: str, folder: Path | None = None) -> tuple[lis
             raise _wrong(
                 f"has no column {needed!r} (columns: {', '.join(heading)})",
                 where,
-                f"Write it like {EXAMPLE}",
+                f"Write it like{EXAMPLE}",
             )
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:

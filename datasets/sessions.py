@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FINEST_BIN = Fraction(1, 1000)  # s
+FEWEST_INSIDE = 0.005  # of all spikes; with fewer during the stimulus, their unit is wrong
 NO_TEST = "none"
 
 
@@ -258,6 +259,8 @@ def assemble(
     width = finest_width(wanted, finest_bin_width, responses, source)
     notes = [*session.notes, *responses.notes]
     _check_overlap(movies, responses)
+    if isinstance(responses, Units) and all_movies:
+        _check_share(movies, responses)
 
     table, said = _usable(session.trials)
     notes += said
@@ -360,6 +363,25 @@ def _check_overlap(movies: Sequence[Movie], responses: Units | Traces) -> None:
                 if samples
                 else "Bring both to one clock, in seconds from the session's start.",
             )
+
+
+def _check_share(movies: Sequence[Movie], units: Units) -> None:
+    """Refuse spikes of which hardly any fall into the stimulus: milliseconds, or samples."""
+    start = min(float(movie.onsets[0]) for movie in movies)
+    stop = max(float(movie.ends[-1]) for movie in movies)
+    total = sum(times.size for times in units.spike_times)
+    inside = sum(np.count_nonzero((t >= start) & (t < stop)) for t in units.spike_times)
+    if inside >= FEWEST_INSIDE * total:
+        return
+    last = units.span()[1]
+    what = "milliseconds: divide them by 1000" if last < 5000 * stop else "samples"
+    raise InputError(
+        f"only {inside} of {total} spikes fall between the first and last frame ({start:.6g} to "
+        f"{stop:.6g} s); the last spike is at {last:.6g}",
+        where=units.where,
+        remedy=f"They must be seconds on the clock of the frames. These look like {what} (in a "
+        'mapping: units = "ms" or "samples").',
+    )
 
 
 def _any_frames(movies: Sequence[Movie], trials: np.ndarray) -> bool:

@@ -52,6 +52,12 @@ def shown_movie(
     n_frames = frames.shape[0]
     rate = checked_rate(timing.frame_rate, f"{where}: frame_rate")
     place = f"{where}: {name}"
+    for what, given in (("frame times", timing.frame_times), ("triggers", timing.triggers)):
+        if given is not None:
+            n_times = read_times(given, f"{where}: {what.replace(' ', '_')}", folder).size
+            per = timing.frames_per_trigger if what == "triggers" else 1
+            per = int(per) if str(per).isdecimal() else 1
+            _check_first_axis(frames.shape, n_times * per, what, place)
     if timing.frame_times is not None:
         if timing.triggers is not None:
             raise InputError(
@@ -104,6 +110,18 @@ def checked_rate(rate, where: str) -> float | None:
     if isinstance(rate, bool) or not np.isfinite(value) or not 0 < value <= 1e5:
         raise InputError(f"is {rate!r}"[:80], where=where, remedy="Give frames per second, Hz.")
     return value
+
+
+def _check_first_axis(shape: tuple[int, ...], n_times: int, what: str, place: str) -> None:
+    """Time must be the first axis: it shows where another one is as long as the times are many."""
+    if n_times == shape[0] or n_times not in shape[1:]:
+        return
+    axis = shape.index(n_times, 1)
+    raise InputError(
+        f"has {shape[0]:,} frames, but its axis {axis} is {n_times:,} long, as there are {what}",
+        where=place,
+        remedy="Put time first: (frame, y, x), e.g. numpy.moveaxis(movie, -1, 0).",
+    )
 
 
 def _from_frame_times(timing: Timing, n_frames: int, rate, where: str, folder):

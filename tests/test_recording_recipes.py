@@ -26,6 +26,7 @@ def prepare(title, folder):
         "Kilosort and Phy": ["phy_with_triggers"],
         "Kilosort and Phy with a schedule": ["phy_with_schedule"],
         "MATLAB": ["matlab_counts"],
+        "MATLAB with spike times": ["matlab_spikes"],
         "deep-retina": ["deep_retina"],
         "openretina": ["openretina"],
         "Arrays": ["phy_with_triggers"],
@@ -73,5 +74,6 @@ def test_a_recipe_works_as_it_stands(title, blocks, tmp_path, monkeypatch):
 def test_files_that_recipes_show_are_those_that_are_tested(tmp_path):
     INPUTS["phy_with_schedule"](tmp_path)
     assert (tmp_path / "stimuli.csv").read_text().strip() in DOCS
-    INPUTS["matlab_counts"](tmp_path)
-    assert (tmp_path / "map.toml").read_text().strip() in DOCS
+    for name in ("matlab_counts", "matlab_spikes"):
+        INPUTS[name](tmp_path)
+        assert (tmp_path / "map.toml").read_text().strip() in DOCS

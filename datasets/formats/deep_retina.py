@@ -280,7 +280,7 @@ def _average_as_counts(half: Half, name: str) -> np.ndarray:
         "holds averages over repeats, train holds counts",
         where=f"{half.where}/response/{name}",
         remedy="Without test/repeats of counts choose rates: response='firing_rate_10ms' "
-        "(--response firing_rate_10ms).",
+        "(--open response=firing_rate_10ms).",
     )
 
 

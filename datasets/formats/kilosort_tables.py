@@ -65,7 +65,7 @@ def stated_rate(folder: Path, given: float | None) -> tuple[float, list[str]]:
         If neither says it, they contradict each other, or it is no rate.
     """
     path = folder / "params.py"
-    remedy = "Pass sampling_rate= (Hz), for example sampling_rate=30000."
+    remedy = "Pass sampling_rate= in Hz (--open sampling_rate=30000)."
     stated = None
     if path.is_file():
         lines = ASSIGNMENT.findall(_text(path))
@@ -161,7 +161,8 @@ def choose_clusters(
         raise InputError(
             f"no cluster is labelled {' or '.join(sorted(wanted))} ({said})",
             where=f"{folder}: {places}",
-            remedy="Choose others with labels=, for example labels='good,mua' or labels='all'.",
+            remedy="Choose others with labels=, for example labels='good,mua' or labels='all' "
+            "(--open labels=all).",
         )
     unknown = sorted(wanted - set(counts) - set(USUAL))
     if unknown:
@@ -194,7 +195,8 @@ def _labels(folder, tables: ClusterTables, labels_from: str | None, wanted):
         raise InputError(
             f"no table of the folder has labels in a column {labels_from!r}",
             where=f"{folder}: labels_from",
-            remedy=f"Columns: {', '.join(known) or 'none'}. labels='all' takes every cluster.",
+            remedy=f"Columns: {', '.join(known) or 'none'}. labels='all' (--open "
+            "labels=all) takes every cluster.",
         )
     if wanted is None:
         return {}, "", ["nothing was labelled by a person; labels='all': every cluster is taken"]
@@ -206,8 +208,8 @@ def _labels(folder, tables: ClusterTables, labels_from: str | None, wanted):
     raise InputError(
         "nothing was curated: no cluster has a label that a person set (column 'group')",
         where=f"{folder}: cluster_group.tsv",
-        remedy=f"Label the clusters in Phy and save; or pass {offer}labels='all' to take every "
-        "cluster.",
+        remedy=f"Label the clusters in Phy and save; or pass {offer}labels='all' (--open "
+        "labels=all) to take every cluster.",
     )
 
 

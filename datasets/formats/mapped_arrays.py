@@ -158,8 +158,11 @@ def as_vectors(found: Found, where: str) -> list[np.ndarray]:
 
 
 def as_vector(found: Found, where: str) -> np.ndarray:
-    """A list of numbers, (n,) float64, whatever its orientation."""
+    """A list of numbers, (n,) float64, whatever its orientation; also ``trials(i).start``."""
     if isinstance(found.values, list):
+        cells = [np.asarray(item) for item in found.values]
+        if cells and all(cell.size == 1 and cell.dtype.kind in "iufb" for cell in cells):
+            return np.array([float(cell.item()) for cell in cells])
         raise InputError(
             f"is a cell array of {len(found.values)}", where=where, remedy="Name plain numbers."
         )

@@ -73,8 +73,8 @@ class Place:
             raise InputError(
                 f"there is no {name} in {self.folder}",
                 where=where,
-                remedy=f"{hint}Files are looked for beside the mapping; folder= (--folder) names "
-                "another folder.",
+                remedy=f"{hint}Files are looked for beside the mapping; folder= "
+                "(--open folder=...) names another folder.",
             )
         return path
 

@@ -73,7 +73,7 @@ def _paths(series, reading: Reading, where: str) -> list[Path]:
                 f"keeps its frames in {name!r}, outside of the file's folder",
                 where=where,
                 remedy="Put them beside the NWB file; or, if you trust the file, pass "
-                "allow_external=True (--allow-external).",
+                "allow_external=True (--open allow_external=true).",
             )
         if not there:
             raise InputError(

@@ -369,7 +369,7 @@ def _session(source: Source, session: str | None) -> Path | None:
     raise InputError(
         what,
         where=f"{source.name}: session",
-        remedy=f"Choose one with session= (--session): {', '.join(found)}.",
+        remedy=f"Choose one with session= (--open session=...): {', '.join(found)}.",
     )
 
 

@@ -92,8 +92,11 @@ def convert_command(
     if as_json:
         print_json({"out": str(written)})
     elif not quiet:
-        click.echo(str(nm.open_recording(written)))
-        click.echo(size(written))
+        opened = nm.open_recording(written)
+        click.echo(str(opened))
+        for note in opened.attrs.get("notes") or []:
+            click.echo(f"note: {note}")
+        click.echo(f"{size(written)}\nnext: neuromodels inspect {out}")
 
 
 def _figures(found: Any, folder: str) -> list[str]:
