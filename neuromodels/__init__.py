@@ -33,6 +33,7 @@ _PUBLIC = {
     "compare": "neuromodels.fits.compare",
     "load": "neuromodels.fits.comparison",
     "predict": "neuromodels.fits.compare",
+    "alignment_test": "neuromodels.analysis.alignment",
     "inspect_recording": "neuromodels.analysis.inspection",
     "models": "",
 }

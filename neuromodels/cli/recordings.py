@@ -34,11 +34,13 @@ def models_command(quiet: bool, as_json: bool) -> None:
 )
 @click.argument("file")
 @click.option("--figures", type=click.Path(), help="Folder for the figures (PNG).")
+@click.option("--no-alignment", is_flag=True, help="Do not shift the stimulus against the spikes.")
 @bin_width_option
 @opening_options
 def inspect_command(
     file: str,
     figures: str | None,
+    no_alignment: bool,
     bin_width: float | None,
     opening: dict[str, Any],
     quiet: bool,
@@ -48,7 +50,7 @@ def inspect_command(
     import neuromodels as nm
 
     recording = nm.open_recording(file, **opening)
-    found = _inspected(recording, bin_width)
+    found = _inspected(recording, bin_width, not no_alignment)
     drawn = [] if figures is None else _figures(found, figures)
     if as_json:
         print_json(found.to_dict() | ({"figures": drawn} if drawn else {}))
@@ -105,11 +107,11 @@ def _figures(found: Any, folder: str) -> list[str]:
     return [str(path) for path in save_inspection_figures(found, folder)]
 
 
-def _inspected(recording: Any, bin_width: float | None) -> Any:
+def _inspected(recording: Any, bin_width: float | None, alignment: bool) -> Any:
     import neuromodels as nm
 
     if isinstance(recording, nm.ImageRecording):
         from neuromodels.analysis.image_inspection import inspect_image_recording
 
         return inspect_image_recording(recording)
-    return nm.inspect_recording(recording, bin_width)
+    return nm.inspect_recording(recording, bin_width, alignment=alignment)
