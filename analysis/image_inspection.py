@@ -15,7 +15,7 @@ from neuromodels.analysis.metrics import explainable_fraction
 from neuromodels.analysis.sums import divide
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.image_recording import BLANK, ImageRecording, by_repetition
-from neuromodels.datasets.validation import Problem
+from neuromodels.datasets.problems import Problem
 
 N_SPLITS = 20  # random halves of the repeats; their r is averaged
 

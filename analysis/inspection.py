@@ -43,8 +43,8 @@ from neuromodels.datasets.binning import exact_bin_width
 from neuromodels.datasets.blocks import block_runs, stored_width
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import frame_slabs
+from neuromodels.datasets.problems import Problem
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.validation import Problem
 
 #: Bins of the ceilings unless told otherwise, s.
 BIN_WIDTH = Fraction(1, 100)

@@ -15,7 +15,7 @@ from neuromodels.datasets.image_arrays import (
     of_length,
 )
 from neuromodels.datasets.image_recording import DEFAULT_STIMULUS, ImageRecording
-from neuromodels.datasets.sessions import Traces, Units
+from neuromodels.datasets.responses import Traces, Units
 
 UNEVEN = 0.05  # presentations that differ by more of their duration are reported
 MAX_BINS = 100_000

@@ -13,7 +13,7 @@ import xarray as xr
 from neuromodels.datasets.errors import InputError
 
 if TYPE_CHECKING:
-    from neuromodels.datasets.validation import Report
+    from neuromodels.datasets.problems import Report
 
 SCHEMA = "image_recording"
 DEFAULT_STIMULUS = "images"

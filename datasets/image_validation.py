@@ -7,8 +7,9 @@ import xarray as xr
 
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.image_recording import BLANK, ImageRecording
+from neuromodels.datasets.problems import Problem, Report, add_error, add_note, are
 from neuromodels.datasets.recording import KINDS
-from neuromodels.datasets.validation import Problem, Report, find_damage
+from neuromodels.datasets.validation import find_damage
 
 AXES = (("presentation", "neuron"), ("presentation", "neuron", "time_bin"))
 
@@ -25,7 +26,7 @@ def validate_images(recording: ImageRecording) -> Report:
     if find_damage(recording.tree, found):
         return Report(tuple(found), recording.source)
     if not recording.stimuli:
-        _error(found, "/", "holds no stimulus", "See docs/recordings.md.")
+        add_error(found, "/", "holds no stimulus", "See docs/recordings.md.")
     _check_unique(
         recording.neurons.tolist(), found, "/neuron", "neuron", "Give every neuron one name."
     )
@@ -48,23 +49,23 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
     before = len(found)
     for name in ("response", "stimulus_id", "repetition"):
         if name not in node.variables:
-            _error(found, f"{where}/{name}", "is missing", "See docs/recordings.md.")
+            add_error(found, f"{where}/{name}", "is missing", "See docs/recordings.md.")
     if len(found) > before:
         return False
     response = node["response"]
     here = f"{where}/response"
     if set(response.dims) not in [set(axes) for axes in AXES]:
-        _error(
+        add_error(
             found,
             here,
             f"has axes {response.dims}",
             "They must be (presentation, neuron), or (presentation, neuron, time_bin).",
         )
     elif response.size == 0:
-        _error(found, here, f"is empty ({dict(response.sizes)})", "Leave the role out.")
+        add_error(found, here, f"is empty ({dict(response.sizes)})", "Leave the role out.")
     for name in ("stimulus_id", "repetition"):
         if node[name].dims != ("presentation",):
-            _error(
+            add_error(
                 found,
                 f"{where}/{name}",
                 f"has axes {node[name].dims}",
@@ -72,11 +73,11 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
             )
     kind = response.attrs.get("kind")
     if kind not in KINDS:
-        _error(found, here, f"has kind {kind!r}", f"One of: {', '.join(KINDS)}.")
+        add_error(found, here, f"has kind {kind!r}", f"One of: {', '.join(KINDS)}.")
     if response.dtype.kind not in "iufb":
-        _error(found, here, f"has type {response.dtype}", "Responses are numbers.")
+        add_error(found, here, f"has type {response.dtype}", "Responses are numbers.")
     if not response.attrs.get("units"):
-        _error(found, here, "has no units", "Set response.attrs['units'].")
+        add_error(found, here, "has no units", "Set response.attrs['units'].")
     return len(found) == before
 
 
@@ -87,7 +88,7 @@ def _check_response(node: xr.Dataset, names: np.ndarray, where: str, found: list
     floating = values.dtype.kind == "f"
     if floating and np.isinf(values).any():
         first = np.argwhere(np.isinf(values))[0]
-        _error(
+        add_error(
             found,
             here,
             f"holds infinite values, the first in presentation {first[0]} of neuron "
@@ -104,10 +105,10 @@ def _check_response(node: xr.Dataset, names: np.ndarray, where: str, found: list
         never = per_neuron.all(axis=0)
         partly = per_neuron.any(axis=0) & ~never
         if never.any():
-            _note(found, here, f"{_some(names[never])} never recorded", "Leave them out.")
+            add_note(found, here, f"{are(names[never])} never recorded", "Leave them out.")
         if partly.any():
             share = per_neuron[:, partly].mean()
-            _note(
+            add_note(
                 found,
                 here,
                 f"{partly.sum()} of {names.size} neurons miss presentations "
@@ -115,15 +116,15 @@ def _check_response(node: xr.Dataset, names: np.ndarray, where: str, found: list
                 "They are NaN, and every average is over what is there.",
             )
         if (missing.reshape(per_neuron.shape + (-1,)).any(axis=2) & ~per_neuron).any():
-            _note(found, here, "some presentations miss time bins", "They are NaN.")
+            add_note(found, here, "some presentations miss time bins", "They are NaN.")
     if kind != "trace":
         total = np.where(missing, 0, values).reshape(len(values), names.size, -1).sum(axis=(0, 2))
         silent = (total == 0) & ~missing.reshape(len(values), names.size, -1).all(axis=(0, 2))
         if silent.any():
-            _note(
+            add_note(
                 found,
                 here,
-                f"{_some(names[silent])} silent",
+                f"{are(names[silent])} silent",
                 "Correlations and ceilings are NaN there.",
             )
 
@@ -134,7 +135,7 @@ def _check_counts(values, missing, names, here: str, found: list[Problem]) -> No
     negative = values < 0
     if negative.any():
         first = np.argwhere(negative)[0]
-        _error(
+        add_error(
             found,
             here,
             f"holds {negative.sum()} negative counts, the first in presentation {first[0]} of "
@@ -145,7 +146,7 @@ def _check_counts(values, missing, names, here: str, found: list[Problem]) -> No
         broken = np.where(missing, 0, values) % 1 != 0
         if broken.any():
             first = np.argwhere(broken)[0]
-            _error(
+            add_error(
                 found,
                 here,
                 f"holds {broken.sum()} counts that are no integers, the first in presentation "
@@ -158,7 +159,7 @@ def _check_presentations(node: xr.Dataset, where: str, found: list[Problem]) -> 
     ids = node["stimulus_id"].values.astype(str)
     repetition = node["repetition"].values
     if repetition.dtype.kind not in "iu":
-        _error(
+        add_error(
             found,
             f"{where}/repetition",
             f"has type {repetition.dtype}",
@@ -167,7 +168,7 @@ def _check_presentations(node: xr.Dataset, where: str, found: list[Problem]) -> 
         return
     empty = np.char.str_len(np.char.strip(ids)) == 0
     if empty.any():
-        _error(
+        add_error(
             found,
             f"{where}/stimulus_id",
             f"is empty in presentation {np.flatnonzero(empty)[0]}",
@@ -182,7 +183,7 @@ def _check_presentations(node: xr.Dataset, where: str, found: list[Problem]) -> 
             first[key] = i
     if twice:
         i, key = twice[0]
-        _error(
+        add_error(
             found,
             f"{where}/repetition",
             f"{len(twice)} presentations repeat a (stimulus_id, repetition), the first is "
@@ -191,7 +192,7 @@ def _check_presentations(node: xr.Dataset, where: str, found: list[Problem]) -> 
         )
     _, counts = np.unique(ids[ids != BLANK], return_counts=True)
     if counts.size and counts.max() == 1:
-        _note(
+        add_note(
             found,
             f"{where}/repetition",
             "every picture has one value only",
@@ -199,7 +200,7 @@ def _check_presentations(node: xr.Dataset, where: str, found: list[Problem]) -> 
         )
     elif counts.size and counts.min() != counts.max():
         single = f", {(counts == 1).sum()} only once" if (counts == 1).any() else ""
-        _note(
+        add_note(
             found,
             f"{where}/repetition",
             f"pictures have {counts.min()} to {counts.max()} repeats{single}",
@@ -213,7 +214,7 @@ def _check_time_bins(node: xr.Dataset, where: str, found: list[Problem]) -> None
     edges = []
     for name in ("time_bin_start", "time_bin_end"):
         if name not in node.variables or node[name].dims != ("time_bin",):
-            _error(
+            add_error(
                 found,
                 f"{where}/{name}",
                 "is missing",
@@ -223,10 +224,10 @@ def _check_time_bins(node: xr.Dataset, where: str, found: list[Problem]) -> None
         edges.append(np.asarray(node[name].values, dtype=float))
     starts, ends = edges
     if not (np.isfinite(starts).all() and np.isfinite(ends).all()):
-        _error(found, f"{where}/time_bin_start", "holds NaN", "Give seconds from the onset.")
+        add_error(found, f"{where}/time_bin_start", "holds NaN", "Give seconds from the onset.")
     elif (ends <= starts).any():
         first = int(np.flatnonzero(ends <= starts)[0])
-        _error(
+        add_error(
             found,
             f"{where}/time_bin_end",
             f"bin {first} ends at {ends[first]:g} s, but begins at {starts[first]:g} s",
@@ -234,7 +235,7 @@ def _check_time_bins(node: xr.Dataset, where: str, found: list[Problem]) -> None
         )
     elif (np.diff(starts) <= 0).any():
         first = int(np.flatnonzero(np.diff(starts) <= 0)[0])
-        _error(
+        add_error(
             found,
             f"{where}/time_bin_start",
             f"does not ascend at bin {first + 1} ({starts[first]:g} s, then "
@@ -246,11 +247,11 @@ def _check_time_bins(node: xr.Dataset, where: str, found: list[Problem]) -> None
 def _check_images(node: xr.Dataset, where: str, found: list[Problem]) -> None:
     here = f"{where}/images"
     if "images" not in node:
-        _note(found, here, "are not in the recording", "Give them with images= to fit models.")
+        add_note(found, here, "are not in the recording", "Give them with images= to fit models.")
         return
     images = node["images"]
     if images.dims != ("stimulus", "channel", "y", "x"):
-        _error(found, here, f"have axes {images.dims}", "They are (stimulus, channel, y, x).")
+        add_error(found, here, f"have axes {images.dims}", "They are (stimulus, channel, y, x).")
         return
     names = [str(name) for name in node["stimulus"].values]
     _check_unique(names, found, f"{where}/stimulus", "picture", "Give every picture one name.")
@@ -261,7 +262,7 @@ def _check_images(node: xr.Dataset, where: str, found: list[Problem]) -> None:
             bad += (done + np.flatnonzero(broken)).tolist()
             done += len(slab)
         if bad:
-            _error(
+            add_error(
                 found,
                 here,
                 f"hold NaN or infinite values in {len(bad)} pictures, the first is {names[bad[0]]}",
@@ -273,7 +274,7 @@ def _check_images(node: xr.Dataset, where: str, found: list[Problem]) -> None:
     unknown = sorted(shown - set(names) - {BLANK})
     if unknown:
         listed = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        _error(
+        add_error(
             found,
             f"{where}/stimulus_id",
             f"{len(unknown)} of {len(shown)} are not among the images: {listed}",
@@ -281,14 +282,14 @@ def _check_images(node: xr.Dataset, where: str, found: list[Problem]) -> None:
         )
     unseen = len(set(names) - shown)
     if unseen:
-        _note(found, here, f"{unseen} of {len(names)} were never shown", "They do no harm.")
+        add_note(found, here, f"{unseen} of {len(names)} were never shown", "They do no harm.")
 
 
 def _check_overlap(stimulus: str, shown: dict[str, set], found: list[Problem]) -> None:
     for role in ("test", "heldout"):
         both = sorted(shown.get("train", set()) & shown.get(role, set()))
         if both:
-            _error(
+            add_error(
                 found,
                 f"/{stimulus}/{role}/stimulus_id",
                 f"{len(both)} of its {len(shown[role])} pictures are also in train, for example "
@@ -301,18 +302,4 @@ def _check_unique(names: list[str], found, where: str, what: str, remedy: str) -
     known, counts = np.unique(names, return_counts=True)
     if (counts > 1).any():
         twice = ", ".join(known[counts > 1][:5])
-        _error(found, where, f"names a {what} more than once: {twice}", remedy)
-
-
-def _some(names: np.ndarray) -> str:
-    shown = ", ".join(str(name) for name in names[:5])
-    more = f" and {names.size - 5} more" if names.size > 5 else ""
-    return f"{shown}{more} {'is' if names.size == 1 else 'are'}"
-
-
-def _error(found: list[Problem], where: str, what: str, remedy: str) -> None:
-    found.append(Problem("error", where, what, remedy))
-
-
-def _note(found: list[Problem], where: str, what: str, remedy: str) -> None:
-    found.append(Problem("note", where, what, remedy))
+        add_error(found, where, f"names a {what} more than once: {twice}", remedy)

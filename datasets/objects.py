@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.sessions import Units
+from neuromodels.datasets.responses import Units
 
 # Names that axes and labels of a recording have already.
 TAKEN = ("neuron", "time", "frame", "trial", "block", "y", "x", "channel", "covariate", "id")

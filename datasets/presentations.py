@@ -68,7 +68,7 @@ class Movie:
 
 
 class Responses(Protocol):
-    """What neurons did, on the clock of the movie; see `sessions.Units` and `sessions.Traces`."""
+    """What neurons did, on the clock of the movie; see `responses.Units` and `responses.Traces`."""
 
     kind: str
     units: str | None

@@ -17,7 +17,7 @@ from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import Frames
 
 if TYPE_CHECKING:
-    from neuromodels.datasets.validation import Report
+    from neuromodels.datasets.problems import Report
 
 #: Wider bins are taken for a slip of the unit, s.
 LARGEST_BIN = 1

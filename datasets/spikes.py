@@ -12,7 +12,8 @@ from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.labelled import labelled_movie
 from neuromodels.datasets.objects import units_of
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.sessions import Session, Units, assemble
+from neuromodels.datasets.responses import Units
+from neuromodels.datasets.sessions import Session, assemble
 
 #: What says when frames were shown; a DataArray may say it itself.
 TIMES = ("frame_times", "frame_rate", "triggers", "schedule")

@@ -2,69 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.blocks import block_runs, stored_width
-from neuromodels.datasets.errors import InputError, RecordingError
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.overlap import Shown, find_overlap, fingerprint, shown_pictures
+from neuromodels.datasets.problems import Problem, Report, add_error, add_note, are
 from neuromodels.datasets.recording import KINDS, Recording
 
 LATE = 0.5  # frames; an interval this much off the median is irregular
 DRIFT_Z, DRIFT_CHANGE = 3.0, 0.1  # halves of a session must differ by both to be a drift
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong ("error": fits refuse) or worth knowing ("note")."""
-
-    severity: str
-    where: str
-    what: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.severity}: {self.where}: {self.what}\n  {self.remedy}"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `validate` found."""
-
-    problems: tuple[Problem, ...]
-    source: str = "arrays"
-
-    @property
-    def errors(self) -> tuple[Problem, ...]:
-        return tuple(item for item in self.problems if item.severity == "error")
-
-    @property
-    def notes(self) -> tuple[Problem, ...]:
-        return tuple(item for item in self.problems if item.severity == "note")
-
-    def raise_errors(self) -> None:
-        """Raise the errors, all of them in one message; notes never raise.
-
-        Raises
-        ------
-        RecordingError
-        """
-        errors = self.errors
-        if not errors:
-            return
-        first = errors[0]
-        more = "".join(f"\n{self.source}: {e.where}: {e.what}\n  {e.remedy}" for e in errors[1:])
-        raise RecordingError(
-            first.what, where=f"{self.source}: {first.where}", remedy=first.remedy + more
-        )
-
-    def __str__(self) -> str:
-        if not self.problems:
-            return "nothing is wrong"
-        return "\n".join(str(item) for item in (*self.errors, *self.notes))
 
 
 def validate(recording: Recording) -> Report:
@@ -80,12 +29,12 @@ def validate(recording: Recording) -> Report:
         return Report(tuple(found), recording.source)
     _check_neurons(recording, found)
     if not recording.stimuli:
-        _error(found, "/", "holds no stimulus", "Add a node with a train role.")
+        add_error(found, "/", "holds no stimulus", "Add a node with a train role.")
     widths = {}
     for stimulus in recording.stimuli:
         roles = recording.roles(stimulus)
         if not roles:
-            _error(found, f"/{stimulus}", "has no role", "Add at least a train role.")
+            add_error(found, f"/{stimulus}", "has no role", "Add at least a train role.")
         prints = {}
         for role in roles:
             node = recording.tree[stimulus][role].to_dataset()
@@ -99,7 +48,7 @@ def validate(recording: Recording) -> Report:
                 if "stimulus" in node:
                     prints[role] = _check_frames(node, where, found)
             except OSError as error:
-                _error(
+                add_error(
                     found,
                     where,
                     f"cannot be read ({str(error).splitlines()[0]})",
@@ -108,7 +57,7 @@ def validate(recording: Recording) -> Report:
         _check_overlap(stimulus, prints, found)
     if len(set(widths.values())) > 1:
         said = ", ".join(f"{where} {float(width):.6g} s" for where, width in widths.items())
-        _error(found, "/", f"bin widths differ: {said}", "Store all roles at one bin width.")
+        add_error(found, "/", f"bin widths differ: {said}", "Store all roles at one bin width.")
     return Report(tuple(found), recording.source)
 
 
@@ -128,9 +77,9 @@ def find_damage(tree: xr.DataTree, found: list[Problem]) -> bool:
     try:
         for name, intact in checked_variables():
             if not intact:
-                _error(found, name, "is damaged: it differs from its checksum", remedy)
+                add_error(found, name, "is damaged: it differs from its checksum", remedy)
     except InputError as error:
-        _error(found, "/", error.what, error.remedy)
+        add_error(found, "/", error.what, error.remedy)
     return len(found) > before
 
 
@@ -138,7 +87,7 @@ def _check_neurons(recording: Recording, found: list[Problem]) -> None:
     names, counts = np.unique(recording.neurons, return_counts=True)
     if (counts > 1).any():
         twice = ", ".join(names[counts > 1][:5])
-        _error(found, "/neuron", f"holds {twice} more than once", "Give every neuron one name.")
+        add_error(found, "/neuron", f"holds {twice} more than once", "Give every neuron one name.")
 
 
 def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
@@ -146,11 +95,11 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
     sound = True
     for name in ("response", "time", "block"):
         if name not in node.variables:
-            _error(found, f"{where}/{name}", "is missing", "See docs/recordings.md.")
+            add_error(found, f"{where}/{name}", "is missing", "See docs/recordings.md.")
             sound = False
     for name in ("time", "block", "frame_of_bin"):
         if name in node.variables and not _is_number_per_bin(node[name]):
-            _error(
+            add_error(
                 found,
                 f"{where}/{name}",
                 f"has axes {node[name].dims} and type {node[name].dtype}",
@@ -161,7 +110,7 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
         return False
     dims = node["response"].dims
     if set(dims) not in ({"time", "neuron"}, {"trial", "time", "neuron"}):
-        _error(
+        add_error(
             found,
             f"{where}/response",
             f"has axes {dims}",
@@ -170,7 +119,7 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
         sound = False
     attrs = node["time"].attrs
     if not {"bin_width_numerator", "bin_width_denominator"} <= set(attrs):
-        _error(
+        add_error(
             found,
             f"{where}/time",
             "does not say its bin width",
@@ -180,19 +129,19 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
     for name in ("response", "stimulus"):
         if name in node.variables and node[name].dtype.kind not in "iufb":
             said = f"has type {node[name].dtype}"
-            _error(found, f"{where}/{name}", said, "It must hold numbers.")
+            add_error(found, f"{where}/{name}", said, "It must hold numbers.")
             sound = False
     kind = node["response"].attrs.get("kind")
     if kind not in KINDS:
-        _error(found, f"{where}/response", f"has kind {kind!r}", f"One of: {', '.join(KINDS)}.")
+        add_error(found, f"{where}/response", f"has kind {kind!r}", f"One of: {', '.join(KINDS)}.")
         sound = False
     for name in ("stimulus", "response", "time"):
         if name in node.variables and not node[name].attrs.get("units"):
-            _error(found, f"{where}/{name}", "has no units", f"Set {name}.attrs['units'].")
+            add_error(found, f"{where}/{name}", "has no units", f"Set {name}.attrs['units'].")
     if "stimulus" in node:
         dims = node["stimulus"].dims
         if dims not in (("frame", "y", "x"), ("frame", "channel", "y", "x")):
-            _error(
+            add_error(
                 found,
                 f"{where}/stimulus",
                 f"has axes {dims}",
@@ -200,7 +149,7 @@ def _check_shape(node: xr.Dataset, where: str, found: list[Problem]) -> bool:
             )
             sound = False
         if "frame_of_bin" not in node:
-            _error(
+            add_error(
                 found,
                 f"{where}/frame_of_bin",
                 "is missing",
@@ -221,7 +170,7 @@ def _check_response(
     response = node["response"]
     repeated = "trial" in response.dims
     if response.size == 0:
-        _error(
+        add_error(
             found,
             here,
             f"is empty ({dict(response.sizes)})",
@@ -233,11 +182,11 @@ def _check_response(
     floating = np.issubdtype(values.dtype, np.floating)
     missing = np.isnan(values) if floating else np.zeros(1, dtype=bool)
     if floating and np.isinf(values).any():
-        _error(found, here, "holds infinite values", "Remove them or leave the trial out.")
+        add_error(found, here, "holds infinite values", "Remove them or leave the trial out.")
         return
     if missing.any() and not repeated:
         first = np.argwhere(missing)[0]
-        _error(
+        add_error(
             found,
             here,
             f"holds {missing.sum()} missing values, the first in bin {first[0]} of neuron "
@@ -252,16 +201,16 @@ def _check_response(
     if response.attrs["kind"] != "trace":
         silent = np.flatnonzero(per_bin.reshape(-1, names.size).sum(axis=0) == 0)
         if silent.size:
-            _note(
+            add_note(
                 found,
                 here,
-                f"{_some(names[silent])} silent",
+                f"{are(names[silent])} silent",
                 "It is fitted, but scores that need spikes are NaN.",
             )
     if repeated:
         trials = values.shape[0]
         if trials == 1:
-            _note(
+            add_note(
                 found,
                 here,
                 "holds one repeat only",
@@ -277,7 +226,7 @@ def _check_response(
         _check_drift(np.array(rates), "blocks", node, here, names, found)
     outside = np.asarray(node.attrs.get("spikes_outside", 0))
     if outside.any():
-        _note(
+        add_note(
             found,
             here,
             f"{int(outside.sum())} spikes fall outside the stimulus and are not counted",
@@ -293,7 +242,7 @@ def _check_counts(
     negative = values < 0
     if negative.any():
         first = np.argwhere(negative)[0]
-        _error(
+        add_error(
             found,
             here,
             f"holds {negative.sum()} negative counts, the first in bin {first[-2]} of neuron "
@@ -304,7 +253,7 @@ def _check_counts(
         broken = np.where(np.isnan(values), 0, values) % 1 != 0
         if broken.any():
             first = np.argwhere(broken)[0]
-            _error(
+            add_error(
                 found,
                 here,
                 f"holds {broken.sum()} counts that are no integers, the first in bin "
@@ -333,7 +282,7 @@ def _check_drift(
     if node["response"].attrs["kind"] == "count":
         unit, scale = " Hz", 1 / float(stored_width(node))
     worst = int(np.nanargmax(np.where(drifts, np.abs(change), -1)))
-    _note(
+    add_note(
         found,
         here,
         f"{drifts.sum()} of {names.size} neurons drift over {over}: {names[worst]} from "
@@ -347,12 +296,12 @@ def _check_time(node: xr.Dataset, where: str, found: list[Problem]) -> None:
     width = float(stored_width(node))
     steps = np.diff(time)
     if not np.isfinite(time).all():
-        _error(found, f"{where}/time", "holds NaN", "Give the start of every bin, s.")
+        add_error(found, f"{where}/time", "holds NaN", "Give the start of every bin, s.")
         return
     if (steps <= 0).any():
         first = int(np.flatnonzero(steps <= 0)[0])
         what = "repeats" if steps[first] == 0 else "runs backwards"
-        _error(
+        add_error(
             found,
             f"{where}/time",
             f"{what} at bin {first + 1} ({time[first]:.6g} s, then {time[first + 1]:.6g} s)",
@@ -363,7 +312,7 @@ def _check_time(node: xr.Dataset, where: str, found: list[Problem]) -> None:
     runs = block_runs(labels)
     known, counts = np.unique([label for label, _, _ in runs], return_counts=True)
     if (counts > 1).any():
-        _error(
+        add_error(
             found,
             f"{where}/block",
             f"label {known[counts > 1][0]} is used for {counts.max()} separate stretches",
@@ -372,7 +321,7 @@ def _check_time(node: xr.Dataset, where: str, found: list[Problem]) -> None:
     jumps = (np.abs(steps - width) > 0.01 * width) & (np.diff(labels) == 0)
     if jumps.any():
         first = int(np.flatnonzero(jumps)[0])
-        _error(
+        add_error(
             found,
             f"{where}/time",
             f"jumps by {steps[first]:.6g} s inside block {labels[first]} at bin {first + 1} "
@@ -388,7 +337,7 @@ def _check_frames(node: xr.Dataset, where: str, found: list[Problem]) -> Shown:
     shown = node["frame_of_bin"].values
     if shown.size and (shown.min() < -1 or shown.max() >= n_frames):
         first = int(np.flatnonzero((shown < -1) | (shown >= n_frames))[0])
-        _error(
+        add_error(
             found,
             f"{where}/frame_of_bin",
             f"is {shown[first]} in bin {first}, but there are {n_frames} frames",
@@ -407,7 +356,7 @@ def _check_frames(node: xr.Dataset, where: str, found: list[Problem]) -> Shown:
             prints[done + i] = fingerprint(frame)
         done += len(slab)
     if bad:
-        _error(
+        add_error(
             found,
             f"{where}/stimulus",
             f"holds NaN or infinite values in {bad} frames, the first is frame {first_bad}",
@@ -425,7 +374,7 @@ def _check_frame_times(node: xr.Dataset, where: str, found: list[Problem]) -> No
         return
     if not np.isfinite(onsets).all() or (steps <= 0).any():
         first = int(np.flatnonzero(~(steps > 0))[0])
-        _error(
+        add_error(
             found,
             f"{where}/frame_time",
             f"does not ascend at frame {first + 1} ({onsets[first]:.6g} s, then "
@@ -440,7 +389,7 @@ def _check_frame_times(node: xr.Dataset, where: str, found: list[Problem]) -> No
     late = (np.abs(steps - period) > LATE * period) & (np.diff(labels[at]) == 0)
     if late.any():
         first = int(np.flatnonzero(late)[0])
-        _note(
+        add_note(
             found,
             f"{where}/frame_time",
             f"{late.sum()} frames off by more than half a frame, the first near "
@@ -456,24 +405,10 @@ def _check_overlap(stimulus: str, shown: dict[str, Shown], found: list[Problem])
             continue
         overlap = find_overlap(shown[role], shown["train"])
         if overlap is not None:
-            _error(
+            add_error(
                 found,
                 f"/{stimulus}/{role}/stimulus",
                 f"{overlap.covered} of its {overlap.of} pictures are also shown, in the same "
                 f"order, in /{stimulus}/train (from picture {overlap.first} there)",
                 "Take that stretch out of train: a score on it would be a score on training data.",
             )
-
-
-def _some(names: np.ndarray) -> str:
-    shown = ", ".join(str(name) for name in names[:5])
-    more = f" and {names.size - 5} more" if names.size > 5 else ""
-    return f"{shown}{more} {'is' if names.size == 1 else 'are'}"
-
-
-def _error(found: list[Problem], where: str, what: str, remedy: str) -> None:
-    found.append(Problem("error", where, what, remedy))
-
-
-def _note(found: list[Problem], where: str, what: str, remedy: str) -> None:
-    found.append(Problem("note", where, what, remedy))

@@ -26,7 +26,7 @@ from neuromodels.datasets.formats.kilosort_tables import (
 )
 from neuromodels.datasets.objects import some
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.sessions import Units
+from neuromodels.datasets.responses import Units
 from neuromodels.datasets.sources import Source
 from neuromodels.datasets.spikes import record_units
 

@@ -19,7 +19,8 @@ from neuromodels.datasets.formats.mapped_schema import (
     checked_text,
 )
 from neuromodels.datasets.lazy_movies import movie_variable
-from neuromodels.datasets.sessions import Session, Traces, Trials, Units
+from neuromodels.datasets.responses import Traces, Units
+from neuromodels.datasets.sessions import Session, Trials
 
 TIMES_KEYS = ("file", "variable", "units", "sampling_rate")
 TIME_UNITS = ("s", "ms", "samples")

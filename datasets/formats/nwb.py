@@ -26,7 +26,8 @@ from neuromodels.datasets.formats.nwb_traces import find_traces, read_traces
 from neuromodels.datasets.image_recording import ImageRecording
 from neuromodels.datasets.links import check_declared, check_links
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.sessions import Session, Traces, Units, assemble
+from neuromodels.datasets.responses import Traces, Units
+from neuromodels.datasets.sessions import Session, assemble
 from neuromodels.datasets.sources import Source
 
 TITLE = "an NWB file"

@@ -8,7 +8,8 @@ import numpy as np
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.links import check_declared
-from neuromodels.datasets.sessions import Trials, Units
+from neuromodels.datasets.responses import Units
+from neuromodels.datasets.sessions import Trials
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ import numpy as np
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.formats.nwb_stimuli import series_onsets
 from neuromodels.datasets.links import check_declared
-from neuromodels.datasets.sessions import Traces
+from neuromodels.datasets.responses import Traces
 
 # In the order in which they are taken, by what their names hold.
 DECONVOLVED = ("deconv", "event", "spike")

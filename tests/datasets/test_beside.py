@@ -7,7 +7,8 @@ import pytest
 
 from neuromodels.datasets.beside import BESIDE_OPTIONS, is_movie, movies_beside, trials_beside
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.sessions import Session, Units, assemble
+from neuromodels.datasets.responses import Units
+from neuromodels.datasets.sessions import Session, assemble
 
 RATE = 50.0
 WHERE = "phy"

@@ -9,7 +9,7 @@ from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.image_arrays import image_recording_from_arrays
 from neuromodels.datasets.image_presentations import image_recording_from_presentations
 from neuromodels.datasets.opening import open_recording
-from neuromodels.datasets.sessions import Traces, Units
+from neuromodels.datasets.responses import Traces, Units
 from neuromodels.datasets.storage import verify
 from neuromodels.fits.task import prepare
 

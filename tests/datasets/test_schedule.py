@@ -6,7 +6,8 @@ import pytest
 
 from neuromodels.datasets.beside import movies_beside
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.sessions import Session, Units, assemble
+from neuromodels.datasets.responses import Units
+from neuromodels.datasets.sessions import Session, assemble
 
 RATE = 20.0
 WHERE = "phy"

@@ -5,7 +5,8 @@ import pytest
 
 from neuromodels.datasets.beside import movies_beside
 from neuromodels.datasets.clocks import align_clocks, to_clock
-from neuromodels.datasets.sessions import Session, Units, assemble
+from neuromodels.datasets.responses import Units
+from neuromodels.datasets.sessions import Session, assemble
 
 RATE = 20.0  # a display that is slower than the bins
 DELAY = 0.030  # from the onset of a bright frame to its spike, s
