@@ -180,6 +180,11 @@ def assemble(
             where=movies[0].where,
             remedy="Check its timestamps, and the trials table.",
         )
+    if not any("train" in parts for parts in roles.values()):
+        notes.append(
+            "nothing is left to train on, because all that was shown is repeated: check frame rate "
+            "and triggers, or choose the test with test="
+        )
     if declared is not None and declared.said != NO_TEST and not _any_test(roles):
         raise InputError(
             f"{declared.said}: no frame was on screen then",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.role_data import LONGEST_HOLD
 
 START = "start"
 MISSING = 1.5  # usual intervals; a longer gap may hide a trigger or a dropped frame
@@ -28,6 +29,7 @@ class Regularity:
     n_dropped : int, frames that must have been shown longer than once
     n_late : int, intervals that are more than a tenth off
     n_short : int, intervals below half of the usual one
+    n_pauses : int, gaps of more than ten intervals, which count as none of the above
     """
 
     period: float
@@ -38,6 +40,7 @@ class Regularity:
     n_dropped: int
     n_late: int
     n_short: int
+    n_pauses: int = 0
 
     @property
     def irregular(self) -> bool:
@@ -55,6 +58,8 @@ class Regularity:
             said.append(f"{self.n_dropped:,} refreshes missed (frames stayed on)")
         if self.n_short:
             said.append(f"{self.n_short:,} shorter than half (double triggers?)")
+        if self.n_pauses:
+            said.append(f"{self.n_pauses:,} pauses beside")
         said.append(f"largest deviation {self.worst * 1e3:.4g} ms after frame {self.worst_frame}")
         return "frame intervals are irregular: " + ", ".join(said)
 
@@ -187,22 +192,28 @@ def find_dropped_frames(onsets) -> tuple[np.ndarray, np.ndarray]:
 
 
 def regularity(onsets) -> Regularity | None:
-    """Jitter, dropped frames and the worst interval of a movie; None for fewer than 3 frames."""
+    """Jitter, dropped frames and the worst interval of a movie; None for fewer than 3 frames.
+
+    A gap of more than ten intervals is a pause, no drop.
+    """
     steps = np.diff(np.asarray(onsets, dtype=np.float64))
     if steps.size < 2:
         return None
     usual = float(np.median(steps))
-    off = np.abs(steps - usual)
-    near = steps[off <= usual / 2]
+    pause = steps > LONGEST_HOLD * usual
+    off = np.where(pause, 0.0, np.abs(steps - usual))
+    stayed, missed = find_dropped_frames(onsets)
+    near = steps[(off <= usual / 2) & ~pause]
     return Regularity(
         period=usual,
         n_intervals=int(steps.size),
         jitter=float(near.std()),
         worst=float(off.max()),
         worst_frame=int(off.argmax()),
-        n_dropped=int(find_dropped_frames(onsets)[1].sum()),
+        n_dropped=int(missed[~pause[stayed]].sum()),
         n_late=int(np.count_nonzero(off > 0.1 * usual)),
         n_short=int(np.count_nonzero(steps < SPURIOUS * usual)),
+        n_pauses=int(np.count_nonzero(pause)),
     )
 
 

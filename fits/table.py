@@ -230,6 +230,11 @@ class _Table:
             return "Only one model was scored, so nothing is said about which is better."
         ranked = sorted(known, key=known.get, reverse=True)
         best, second = ranked[:2]
+        if metric == "bits_per_spike" and known[best] <= 0:
+            return (
+                "No model predicts better than the cells' mean rates. `neuromodels inspect` tests "
+                "whether movie and spikes are on one clock, and shows how reliable the cells are."
+            )
         name = heading(metric)
         pair = self.comparison.differences["population"].sel(
             metric=metric, reduction=self.reduction

@@ -40,3 +40,10 @@ def test_a_movie_with_time_last_is_told_from_the_number_of_times(movie):
         recording_from_spikes(
             spikes(), np.moveaxis(movie, 0, -1), triggers=times[::10], frames_per_trigger=10
         )
+
+
+def test_a_session_of_repeats_alone_says_that_nothing_is_left_to_train_on(movie):
+    starts = [0.0, 5.0, 10.0, 15.0]
+    recording = recording_from_spikes(spikes(), movie[:120], frame_rate=30, start=starts)
+    assert recording.roles() == ("test",)
+    assert any("nothing is left to train on" in note for note in recording.attrs["notes"])

@@ -221,3 +221,11 @@ def test_pickled_times_are_not_executed(tmp_path):
     np.save(tmp_path / "t.npy", np.array([print, 1], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="could run code"):
         read_times(tmp_path / "t.npy", "triggers")
+
+
+def test_a_pause_is_no_dropped_frame():
+    onsets = np.concatenate([np.arange(100), 200 + np.arange(100)]) / 60
+    found = regularity(onsets)
+    assert (found.n_pauses, found.n_dropped, found.n_late) == (1, 0, 0)
+    assert not found.irregular
+    assert found.worst < 1e-9
