@@ -176,6 +176,7 @@ def read_tree(path) -> xr.DataTree:
         check_seal(path)
     with h5py.File(path, "r") if streamed else open_hdf5(path) as file:
         version = decode_attribute(file.attrs.get("schema_version"))
+        _check_plain(file, str(path))
     if version is None:
         raise InputError(
             "has no schema_version: it was not written by neuromodels",
@@ -198,6 +199,30 @@ def read_tree(path) -> xr.DataTree:
     if not streamed:
         tree.encoding["checked_variables"] = partial(checked_variables, path)
     return tree
+
+
+def _check_plain(file: h5py.File, where: str) -> None:
+    """Refuse links and groups that hold each other: we write none, and walks would never end."""
+    seen, waiting = set(), [file["/"]]
+    while waiting:
+        group = waiting.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in seen:
+            raise InputError(
+                "is damaged: a group is in it twice",
+                where=f"{where}: {group.name}",
+                remedy="Copy or download it again.",
+            )
+        seen.add(address)
+        for name in group:
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise InputError(
+                    "is a link, which neuromodels never writes",
+                    where=f"{where}: {group.name.rstrip('/')}/{name}",
+                    remedy="Copy or download the file again.",
+                )
+            if group.get(name, getclass=True) is h5py.Group:
+                waiting.append(group[name])
 
 
 def open_hdf5(path: str | Path) -> h5py.File:

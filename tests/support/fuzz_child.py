@@ -48,8 +48,12 @@ def clear(error) -> str:
     return "refused"
 
 
+class Hang(BaseException):
+    """No `except` for errors catches it."""
+
+
 def stop(*_):
-    raise TimeoutError("hangs")
+    raise Hang(f"longer than {SECONDS} s")
 
 
 def main() -> None:
