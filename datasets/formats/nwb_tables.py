@@ -8,6 +8,7 @@ import numpy as np
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.links import check_declared
+from neuromodels.datasets.objects import TAKEN, some
 from neuromodels.datasets.responses import Units
 from neuromodels.datasets.sessions import Trials
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 # Columns of the units table that are no plain description of a unit.
 NOT_METADATA = ("spike_times", "obs_intervals", "electrodes", "waveforms")
-# Names that axes and labels of a recording have already.
-TAKEN = ("neuron", "time", "frame", "trial", "block", "y", "x", "channel", "covariate", "id")
 
 
 def read_units(nwb, path: str) -> Units:
@@ -77,10 +76,10 @@ def read_units(nwb, path: str) -> Units:
             negative.append(f"{unit} ({np.count_nonzero(times < 0)}, first {times[0]:.4g} s)")
         spike_times.append(times)
     if unsorted:
-        notes.append(f"/units/spike_times were not in order and are sorted: {_some(unsorted)}")
+        notes.append(f"/units/spike_times were not in order and are sorted: {some(unsorted)}")
     if negative:
         notes.append(
-            f"/units/spike_times before the session's start (negative): {_some(negative)}; check "
+            f"/units/spike_times before the session's start (negative): {some(negative)}; check "
             "that they are no padding"
         )
     observed = None
@@ -252,7 +251,3 @@ def _joined_text(rows: list[np.ndarray]) -> np.ndarray:
     return np.array(
         [", ".join(_text(v) for v in np.ravel(row).tolist()) for row in rows], dtype=str
     )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
