@@ -1,0 +1,495 @@
+"""Train a spiking network with the SuperSpike rule: simulate, compare, update, over and over."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.progress import Progress
+from neuromodels.fits.superspike.engines import Chunk, RuleKernels, make_engine
+from neuromodels.fits.superspike.errors import ErrorFilter
+from neuromodels.fits.superspike.options import SuperSpikeOptions
+from neuromodels.fits.superspike.regulariser import RateTrace
+from neuromodels.fits.superspike.rmaxprop import RMaxProp
+from neuromodels.fits.superspike.tasks import SpikingTask
+from neuromodels.options import OptionError
+from neuromodels.spiking.kernels import error_kernel, psp_kernel
+from neuromodels.spiking.network import SpikingNetwork
+from neuromodels.spiking.neurons import lif_coefficients
+from neuromodels.spiking.simulation import (
+    Activity,
+    Events,
+    NetworkState,
+    resting_state,
+    simulate,
+)
+
+if TYPE_CHECKING:
+    from neuromodels.spiking.surrogates import Surrogate
+
+#: 0.12 s² ⟨e²⟩ is the unit in which the authors' demo prints its cost.
+COST_UNIT_S2 = 0.12
+#: Time constant of the running average of the cost, s.
+COST_TAU_S = 10.0
+#: Values that a chunk may hold per array; bounds memory, and nothing else depends on it.
+CHUNK_VALUES = 4_000_000
+#: Rows of the history, one value per epoch each.
+ROWS = ("time", "cost", "epoch_cost", "learning_rate", "wall_time", "cpu_time")
+
+
+class SuperSpikeTrainer:
+    """Everything that a training carries along; its whole state can be stored after any epoch.
+
+    Parameters
+    ----------
+    task : SpikingTask
+        Input, and the error of the output.
+    options : SuperSpikeOptions
+        How.
+    seed : int
+        Of initial weights and random feedback.
+    weights : dict of numpy.ndarray, optional
+        Where to start, (n_source, n_target) per connection, V.
+    surrogate : Surrogate, optional
+        Another σ' than the options name; anything of `neuromodels.spiking.surrogates`.
+    kept_epochs : iterable of int
+        Epochs (counted from 1) whose last loop of spikes and whose weights are kept; the last one
+        always is.
+    """
+
+    def __init__(
+        self,
+        task: SpikingTask,
+        options: SuperSpikeOptions,
+        *,
+        seed: int = 0,
+        weights: dict[str, np.ndarray] | None = None,
+        surrogate: Surrogate | None = None,
+        kept_epochs: Iterable[int] = (),
+    ):
+        self.task, self.options, self.seed = task, options, seed
+        self.network = network = options.network(task.n_inputs, task.n_outputs)
+        self.dtype = np.dtype(options.dtype)
+        self.surrogate = surrogate
+        rng = np.random.default_rng(seed)
+        drawn = network.initial_weights(options.w0_v, rng)
+        if weights is not None:
+            network.check_weights(weights)
+        bound = options.weight_bound_v
+        self.weights = {
+            name: np.clip(values, -bound, bound).astype(self.dtype)
+            for name, values in (drawn if weights is None else weights).items()
+        }
+        self.initial_weights = {name: values.copy() for name, values in self.weights.items()}
+        self.state = resting_state(network, self.dtype.type)
+        self.step = 0
+        self._make_learners(rng)
+        self.cost = _RunningCost(options.dt_s)
+        self.history: dict[str, list[Any]] = {name: [] for name in (*ROWS, "rate")}
+        self.n_epochs = math.ceil(options.duration_s / options.epoch_s - 1e-9)
+        self.kept_epochs = {*kept_epochs, self.n_epochs}
+        self.kept_spikes: list[np.ndarray] = []
+        self.kept_weights: dict[str, np.ndarray] = {}
+        self._began_epoch()
+
+    def _make_learners(self, rng: np.random.Generator) -> None:
+        options, network = self.options, self.network
+        alpha = error_kernel(
+            options.error_rise_s, options.error_decay_s, options.dt_s, options.traces
+        )
+        traces = lif_coefficients(
+            network.parameters, options.dt_s, membrane=options.traces, synapse=options.traces
+        )
+        kernels = RuleKernels(psp_kernel(traces), alpha)
+        n_layers = len(network.sizes)
+        first = n_layers - 1 if options.feedback == "none" else 1
+        late = round(options.feedback_delay_s / options.dt_s)
+        literal = {}
+        if options.chosen_engine == "online":
+            literal = {
+                "psp_threshold": options.psp_threshold,
+                # The option is in 1/ms, as the error is in the demo.
+                "error_threshold": options.error_threshold * 1e3,
+            }
+            if options.rms_per == "step":
+                literal["peak_decay"] = math.exp(-options.dt_s / options.rms_decay_s)
+        self.engines, self.filters, self.feedback, self.rates = {}, {}, {}, {}
+        for layer in range(first, n_layers):
+            size, is_output = network.sizes[layer], layer == n_layers - 1
+            shapes = [c.shape for c in network.into(layer)]
+            self.engines[layer] = make_engine(
+                options.chosen_engine, shapes, kernels, options.dt_s, self.dtype.type, **literal
+            )
+            self.filters[layer] = ErrorFilter(alpha, size, 0 if is_output else late, self.dtype)
+            if not is_output:
+                self.feedback[layer] = self._fixed_feedback(size, rng)
+                if options.regulariser:
+                    self.rates[layer] = RateTrace(
+                        size,
+                        options.regulariser_tau_s,
+                        options.dt_s,
+                        options.regulariser_exponent,
+                    )
+        if n_layers - 1 not in self.filters:
+            raise AssertionError("the output always learns")
+        self.powers = {layer: np.zeros(network.sizes[layer]) for layer in self.rates}
+        self.rules = {
+            c.name: RMaxProp(
+                c.shape,
+                update_s=options.update_s,
+                tau_rms_s=options.rms_decay_s,
+                epsilon=options.rms_epsilon,
+                bounds_v=(-options.weight_bound_v, options.weight_bound_v),
+                dtype=self.dtype.type,
+            )
+            for layer in self.engines
+            for c in network.into(layer)
+        }
+
+    def _fixed_feedback(self, size: int, rng: np.random.Generator) -> np.ndarray | None:
+        n_outputs = self.network.sizes[-1]
+        if self.options.feedback == "random":
+            return rng.normal(size=(n_outputs, size))
+        return np.ones((n_outputs, size)) if self.options.feedback == "uniform" else None
+
+    def _feedback(self, layer: int) -> np.ndarray:
+        """(n_output, n_neurons): how a layer sees the error of the output."""
+        fixed = self.feedback[layer]
+        if fixed is not None:
+            return fixed
+        # Symmetric: back through every layer above, without its σ'.
+        names = self.network.names
+        seen = np.eye(self.network.sizes[-1], dtype=self.dtype)
+        for above in range(len(names) - 1, layer, -1):
+            seen = seen @ self.weights[f"{names[above - 1]}_to_{names[above]}"].T
+        return seen
+
+    # -- time -----------------------------------------------------------------------------------
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history["time"])
+
+    @property
+    def time_s(self) -> float:
+        """Simulated time, s."""
+        return self.step * self.options.dt_s
+
+    def _steps(self, seconds: float) -> int:
+        return round(seconds / self.options.dt_s)
+
+    def advance(self, n_steps: int) -> Activity:
+        """Simulate and learn for some steps, at most up to the next update of the weights.
+
+        Parameters
+        ----------
+        n_steps : int
+            How many.
+
+        Returns
+        -------
+        Activity
+            What the network did.
+        """
+        update = self._steps(self.options.update_s)
+        if n_steps > (left := update - self.step % update):
+            raise ValueError(f"{n_steps} steps reach beyond the next update, {left} steps ahead.")
+        inputs = self.task.inputs(self.step, n_steps)
+        activity, self.state = simulate(
+            self.network,
+            self.weights,
+            inputs,
+            n_steps,
+            self.state,
+            record=self.options.surrogate_read,
+        )
+        self._learn(activity, n_steps)
+        self.step += n_steps
+        if self.step % update == 0:
+            self._update()
+        return activity
+
+    def _learn(self, activity: Activity, n_steps: int) -> None:
+        options, network = self.options, self.network
+        mismatch = self.task.mismatch(self.step, n_steps, activity.spikes[-1])
+        for layer in reversed(self.engines):
+            is_output = layer == len(network.sizes) - 1
+            feedback = None if is_output else self._feedback(layer)
+            error = self.filters[layer](mismatch, n_steps, feedback)
+            if is_output:
+                self.cost.add(error)
+            arrivals = [activity.arrivals[c.source] for c in network.into(layer)]
+            self.engines[layer].accumulate(
+                Chunk(self._derivative(activity.distance[layer - 1]), error, arrivals)
+            )
+            if layer in self.rates:
+                gate = error * 1e-3 if options.regulariser_gated else None
+                self.powers[layer] += self.rates[layer].powers(
+                    activity.spikes[layer], n_steps, gate
+                )
+
+    def _derivative(self, distance: np.ndarray) -> np.ndarray:
+        options = self.options
+        if self.surrogate is not None:
+            return np.asarray(self.surrogate.derivative(distance), self.dtype)
+        if options.surrogate == "constant":
+            return np.ones(distance.shape, self.dtype)
+        # The same as SuperSpikeSurrogate.derivative, compiled.
+        height = options.beta_per_v if options.surrogate_scale == "slope" else 1.0
+        beta = self.dtype.type(options.beta_per_v)
+        return _superspike_derivative(distance, beta, self.dtype.type(height))
+
+    def _update(self) -> None:
+        options = self.options
+        rate = self.learning_rate
+        learning = self.time_s > options.burn_in_s + 0.5 * options.dt_s
+        for layer, engine in self.engines.items():
+            peaks = engine.peaks() if options.rms_per == "step" else None
+            gradients = engine.take()
+            for index, connection in enumerate(self.network.into(layer)):
+                gradient, weights = gradients[index], self.weights[connection.name]
+                if layer in self.powers:
+                    # The engine's sum is in 1/s · s: a thousand times that of errors in 1/ms.
+                    held = 1e3 * options.regulariser * self.powers[layer]
+                    gradient = gradient + weights * held.astype(self.dtype)
+                self.weights[connection.name] = self.rules[connection.name].step(
+                    weights,
+                    gradient,
+                    rate,
+                    learn=learning,
+                    peak=None if peaks is None else peaks[index],
+                )
+            if layer in self.powers:
+                self.powers[layer][:] = 0
+
+    @property
+    def learning_rate(self) -> float:
+        """r₀ of an update now, V."""
+        options = self.options
+        # The block that ends now was simulated before the drop.
+        dropped = options.drop_at_s and self.time_s > options.drop_at_s + 0.5 * options.dt_s
+        return options.learning_rate_v * (options.learning_rate_drop if dropped else 1.0)
+
+    # -- epochs -----------------------------------------------------------------------------------
+    def _began_epoch(self) -> None:
+        self.n_spikes = np.zeros(len(self.network.sizes))
+        self.recent: list[tuple[int, tuple[Events, ...]]] = []
+
+    def _one_epoch(self) -> None:
+        options = self.options
+        end = min(self._steps(options.duration_s), (self.epoch + 1) * self._steps(options.epoch_s))
+        update = self._steps(options.update_s)
+        at_once = max(1, CHUNK_VALUES // sum(self.network.sizes[1:]))
+        began, loop_start = self.step, end - self.task.loop_steps
+        keep = self.epoch + 1 in self.kept_epochs
+        while self.step < end:
+            n_steps = min(update - self.step % update, end - self.step, at_once)
+            start = self.step
+            activity = self.advance(n_steps)
+            self.n_spikes += [len(events.steps) for events in activity.spikes]
+            if keep and self.step > loop_start:
+                self.recent.append((start, activity.spikes))
+        seconds = (end - began) * options.dt_s
+        self.history["rate"].append((self.n_spikes / seconds / self.network.sizes).tolist())
+        if keep:
+            self._keep(max(began, loop_start))
+        self._began_epoch()
+
+    def _keep(self, since: int) -> None:
+        """Keep the spikes of the last loop, and the weights."""
+        epoch = self.epoch + 1
+        for start, spikes in self.recent:
+            for population, events in enumerate(spikes[1:]):
+                chosen = events.steps + start >= since
+                steps = (events.steps[chosen] + start) % self.task.loop_steps
+                rows = np.empty((len(steps), 4), np.int64)
+                rows[:, 0], rows[:, 1] = epoch, population
+                rows[:, 2], rows[:, 3] = steps, events.neurons[chosen]
+                self.kept_spikes.append(rows)
+        for name, values in self.weights.items():
+            self.kept_weights[f"{epoch}/{name}"] = values.copy()
+
+    def run(
+        self,
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+        name: str = "superspike",
+        watch: Callable[[SuperSpikeTrainer], None] | None = None,
+    ) -> None:
+        """Train to the end, from the checkpoint if there is one.
+
+        Parameters
+        ----------
+        checkpoint : Path, optional
+            File that holds the state after every epoch.
+        progress : Progress, optional
+            Told after every epoch.
+        name : str
+            What progress calls the work.
+        watch : callable, optional
+            Called with the trainer after every epoch.
+        """
+        progress = progress or Progress()
+        if checkpoint is not None and (found := load_checkpoint(checkpoint)):
+            self.restore(*found)
+        progress.start(name, self.n_epochs)
+        wall, cpu = time.monotonic(), time.process_time()
+        if self.epoch:
+            wall -= self.history["wall_time"][-1]
+            cpu -= self.history["cpu_time"][-1]
+            progress.update(self.epoch, self.note())
+        while self.epoch < self.n_epochs:
+            rate = self.learning_rate
+            self._one_epoch()
+            row = (
+                self.time_s,
+                self.cost.running,
+                self.cost.take(),
+                rate,
+                time.monotonic() - wall,
+                time.process_time() - cpu,
+            )
+            for row_name, value in zip(ROWS, row, strict=True):
+                self.history[row_name].append(float(value))
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, *self.stored())
+            progress.update(self.epoch, self.note())
+            if watch is not None:
+                watch(self)
+        progress.finish(f"cost {self.history['epoch_cost'][-1]:.1f}")
+
+    def note(self) -> str:
+        """How it stands, in a line."""
+        rates = self.history["rate"][-1]
+        said = "   ".join(
+            f"{name} {rate:.0f} Hz"
+            for name, rate in zip(self.network.names[1:], rates[1:], strict=True)
+        )
+        return f"{self.time_s:.0f} s   cost {self.history['epoch_cost'][-1]:.1f}   {said}"
+
+    # -- the state on disk --------------------------------------------------------------------------
+    def stored(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and small values from which `restore` goes on."""
+        arrays = {f"weights/{k}": v for k, v in self.weights.items()}
+        arrays |= {f"kept_weights/{k}": v for k, v in self.kept_weights.items()}
+        arrays |= {f"network/{k}": v for k, v in self.state._asdict().items() if k != "under_way"}
+        arrays |= {f"under_way/{k}": v for k, v in self.state.under_way._asdict().items()}
+        parts = {"engine": self.engines, "filter": self.filters, "rule": self.rules}
+        for kind, members in parts.items():
+            for key, member in members.items():
+                arrays |= {f"{kind}/{key}/{k}": v for k, v in member.state().items()}
+        for layer, trace in self.rates.items():
+            arrays[f"rate/{layer}"] = trace.trace
+        arrays["kept_spikes"] = self._all_kept_spikes()
+        if hasattr(self.task, "stored"):
+            arrays |= {f"task/{k}": v for k, v in self.task.stored().items()}
+        attrs = {
+            "step": self.step,
+            "history": self.history,
+            "cost": self.cost.stored(),
+            "is": self._identity(),
+        }
+        return arrays, attrs
+
+    def restore(self, arrays: dict[str, np.ndarray], attrs: dict[str, Any]) -> None:
+        """Go on from what `stored` gave.
+
+        Raises
+        ------
+        OptionError
+            It belongs to another training.
+        """
+        if attrs["is"] != self._identity():
+            raise OptionError(
+                "the stored state of this training was made with other options or data.",
+                remedy="Resume with the same call, or start again with overwrite.",
+            )
+        self.step, self.history = attrs["step"], attrs["history"]
+        self.cost.restore(attrs["cost"])
+        self.kept_spikes = [arrays["kept_spikes"]]
+        for layer, trace in self.rates.items():
+            trace.trace = arrays[f"rate/{layer}"]
+        self.weights = _part(arrays, "weights")
+        self.kept_weights = _part(arrays, "kept_weights")
+        network, under_way = _part(arrays, "network"), _part(arrays, "under_way")
+        self.state = NetworkState(**network, under_way=Events(**under_way))
+        parts = {"engine": self.engines, "filter": self.filters, "rule": self.rules}
+        for kind, members in parts.items():
+            for key, member in members.items():
+                member.restore(_part(arrays, f"{kind}/{key}"))
+        if hasattr(self.task, "restore"):
+            self.task.restore(_part(arrays, "task"))
+
+    def _all_kept_spikes(self) -> np.ndarray:
+        return np.concatenate([np.empty((0, 4), np.int64), *self.kept_spikes])
+
+    def _identity(self) -> dict[str, Any]:
+        options = {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self.options).items()
+        }
+        about = {"options": options, "seed": self.seed, "sizes": list(self.network.sizes)}
+        return about | {"loop_steps": self.task.loop_steps}
+
+
+def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    start = f"{prefix}/"
+    return {k.removeprefix(start): np.array(v) for k, v in arrays.items() if k.startswith(start)}
+
+
+class _RunningCost:
+    """The cost of the output as the authors' demo prints it: 0.12 s² ⟨e²⟩, averaged over 10 s."""
+
+    def __init__(self, dt_s: float):
+        self.decay = math.exp(-dt_s / COST_TAU_S)
+        self._value, self._weight = 0.0, 0.0
+        self._sum, self._steps = 0.0, 0
+
+    @property
+    def running(self) -> float:
+        """Running average."""
+        return self._value / self._weight
+
+    def add(self, error: np.ndarray) -> None:
+        """Take in the next steps, (step, neuron) in 1/s."""
+        n_steps, n_neurons = error.shape
+        costs = np.einsum("ti,ti->t", error, error, dtype=np.float64) * (COST_UNIT_S2 / n_neurons)
+        weights = (1 - self.decay) * self.decay ** np.arange(n_steps - 1, -1, -1)
+        self._value = self._value * self.decay**n_steps + float(weights @ costs)
+        self._weight = self._weight * self.decay**n_steps + float(weights.sum())
+        self._sum += float(costs.sum())
+        self._steps += n_steps
+
+    def take(self) -> float:
+        """Mean since the last call."""
+        mean = self._sum / self._steps
+        self._sum, self._steps = 0.0, 0
+        return mean
+
+    def stored(self) -> list[float]:
+        """State for a checkpoint, at the end of an epoch."""
+        return [self._value, self._weight]
+
+    def restore(self, state: list[float]) -> None:
+        """Go on from `stored`."""
+        self._value, self._weight = state
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def _superspike_derivative(distance, beta, height):
+    n_steps, n = distance.shape
+    values = np.empty((n_steps, n), distance.dtype)
+    one = distance.dtype.type(1)
+    for t in range(n_steps):
+        for i in range(n):
+            scaled = one + abs(beta * distance[t, i])
+            values[t, i] = height / (scaled * scaled)
+    return values
