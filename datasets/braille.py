@@ -208,7 +208,10 @@ def restricted_load(data: bytes, where: str):
             where=where,
             remedy="Do not open it elsewhere; take the file from where it was published.",
         ) from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError) as error:
+    except (
+        *(pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError),
+        *(AttributeError, OverflowError, MemoryError, ImportError),
+    ) as error:
         raise InputError(
             f"is damaged ({type(error).__name__})", where=where, remedy="Download it again."
         ) from error

@@ -170,10 +170,26 @@ def _read_events(source: Source, group: str | None) -> SpikeTrains:
                 "spike came.",
             )
         name = group.strip("/") if group is not None else next(iter(found))
+        _check_values(tree, f"/{name}/".replace("//", "/"), source)
         dataset = found[name].to_dataset(inherit=False).load()
     finally:
         tree.close()
     return SpikeTrains.from_dataset(dataset, f"{source.name}: {name}" if name else source.name)
+
+
+def _check_values(tree: xr.DataTree, prefix: str, source: Source) -> None:
+    """Compare the spikes with their checksums; the seal covers everything else."""
+    waiting = {f"{prefix}time", f"{prefix}neuron"}
+    for name, intact in tree.encoding["checked_variables"]():
+        if name in waiting and not intact:
+            raise source.error(
+                "is damaged: it differs from its checksum",
+                "Copy or download the file again, or make it anew.",
+                name,
+            )
+        waiting.discard(name)
+        if not waiting:
+            return
 
 
 def _nwb_units(source: Source) -> Units:

@@ -202,12 +202,21 @@ def _picture(figure: Figure) -> Image:
 
 
 def _write_mp4(film: _Film, shown: Iterator[None], path: Path, fps: float) -> None:
+    from subprocess import CalledProcessError
+
     from matplotlib.animation import FFMpegWriter
 
     # The temporary name does not end with .mp4, so the container is named; players want yuv420p.
     writer = FFMpegWriter(fps, codec="h264", extra_args=["-f", "mp4", "-pix_fmt", "yuv420p"])
-    with writer.saving(film.figure, str(path), FILM_DPI):
-        for _ in shown:
-            writer.grab_frame()
-        for _ in range(round(HOLD_S * fps) - 1):
-            writer.grab_frame()
+    try:
+        with writer.saving(film.figure, str(path), FILM_DPI):
+            for _ in shown:
+                writer.grab_frame()
+            for _ in range(round(HOLD_S * fps) - 1):
+                writer.grab_frame()
+    except CalledProcessError as error:
+        raise InputError(
+            f"could not be written: ffmpeg ended with status {error.returncode}",
+            where="animate_learning",
+            remedy="Install an ffmpeg that can encode H.264, or end the name with .gif.",
+        ) from error

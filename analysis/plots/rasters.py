@@ -41,7 +41,7 @@ def spikes_of(trains: Any) -> Spikes:
     Parameters
     ----------
     trains : SpikeTrains or xarray.Dataset
-        A dataset has attributes `n_neurons` and `duration` (s).
+        A dataset has attributes `n_neurons` and `duration_s` (or `duration`), s.
 
     Returns
     -------
@@ -53,24 +53,22 @@ def spikes_of(trains: Any) -> Spikes:
         It is neither.
     """
     if isinstance(trains, xr.Dataset):
-        found = trains, ("time", "neuron"), trains.attrs
-        missing = [name for name in found[1] if name not in trains.variables]
-        missing += [name for name in ("n_neurons", "duration") if name not in trains.attrs]
-        values = [trains.get(name) for name in found[1]]
-        sizes = [trains.attrs.get(name) for name in ("n_neurons", "duration")]
+        found = {name: trains.get(name) for name in ("time", "neuron")}
+        found["n_neurons"] = trains.attrs.get("n_neurons")
+        found["duration"] = trains.attrs.get("duration_s", trains.attrs.get("duration"))
     else:
         names = ("times", "neurons", "n_neurons", "duration")
-        missing = [name for name in names if not hasattr(trains, name)]
-        values = [getattr(trains, name, None) for name in names[:2]]
-        sizes = [getattr(trains, name, None) for name in names[2:]]
+        found = {name: getattr(trains, name, None) for name in names}
+    missing = [name for name, value in found.items() if value is None]
     if missing:
         raise InputError(
             f"has no {', '.join(missing)}",
             where=f"spike trains ({type(trains).__name__})",
             remedy="Pass SpikeTrains, or the dataset that SpikeTrains.to_dataset() gives.",
         )
-    times, neurons = (np.asarray(value) for value in values)
-    return Spikes(times.astype(float), neurons.astype(int), int(sizes[0]), float(sizes[1]))
+    times, neurons, n_neurons, duration = found.values()
+    times, neurons = np.asarray(times, float), np.asarray(neurons).astype(int)
+    return Spikes(times, neurons, int(n_neurons), float(duration))
 
 
 def near(spikes: Spikes, others: Spikes, tolerance_s: float) -> np.ndarray:

@@ -13,7 +13,14 @@ from neuromodels.analysis.plots.learning_curves import (
     plot_learning_curve,
     plot_rates,
 )
-from neuromodels.analysis.plots.rasters import HIT, Spikes, fit_marks, plot_raster, title_pad
+from neuromodels.analysis.plots.rasters import (
+    HIT,
+    Spikes,
+    fit_marks,
+    plot_raster,
+    spikes_of,
+    title_pad,
+)
 from neuromodels.analysis.plots.style import (
     DIVERGING,
     FAINT,
@@ -100,9 +107,10 @@ def population_spikes(record: xr.DataTree, name: str, epoch: int | None = None) 
     spikes = node_of(record, "spikes")
     of_it = (spikes["population"].values == names.index(name)) & (spikes["epoch"].values == epoch)
     times, neurons = (spikes[part].values[of_it] for part in ("time", "neuron"))
-    return Spikes(
-        times, neurons.astype(int), _size_of(record, name), float(record.attrs["duration"])
-    )
+    duration = record.attrs.get("duration_s", record.attrs.get("duration"))
+    if duration is None:
+        duration = spikes_of(node_of(record, "inputs")).duration
+    return Spikes(times, neurons.astype(int), _size_of(record, name), float(duration))
 
 
 def node_of(record: xr.DataTree, path: str) -> xr.Dataset:
@@ -216,7 +224,8 @@ def plot_run(record: xr.DataTree, lines: dict[str, float] | None = None) -> Figu
     Parameters
     ----------
     record : xarray.DataTree
-        Of a run. Rasters are of the last epoch whose spikes were kept.
+        Of a run. Rasters are of the last epoch whose spikes were kept; of many layers the first
+        two hidden ones and three connections are shown.
     lines : dict, optional
         Costs to compare with; by default those of a silent network and of the best answer that
         refractoriness allows, where the record has them.

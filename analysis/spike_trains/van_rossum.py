@@ -7,7 +7,8 @@ Two trains a and b are filtered by a kernel α, and D² is the integral of the s
 
 The first is the loss of Zenke & Ganguli 2018 (Neural Computation 30:1514, equation 1), in 1/s; the
 second is van Rossum 2001 (Neural Computation 13:751), without unit: a spike that the other train
-lacks costs ½. Nothing is binned, and time grows with the number of spikes only: `exponentials.py`.
+lacks costs ½. (Elephant, for one, scales D by √2, so that it costs 1.) Nothing is binned, and time
+grows with the number of spikes only: `exponentials.py`.
 """
 
 from __future__ import annotations
@@ -267,7 +268,9 @@ def superspike_cost(
             grids.extend(grouped)
         return exponentials.squared_differences(*grids, *pulse, float(laps * n_steps)).sum()
 
-    lap = total(2) - total(1) if repeats else total(1)
+    # Laps until nothing is left of the start.
+    before = math.ceil(kernel.memory(1e-15) / n_steps) if repeats else 0
+    lap = total(before + 1) - (total(before) if before else 0.0)
     return float(_COST_S2 * 2 * lap / (n_steps * target.n_neurons))
 
 

@@ -395,7 +395,7 @@ class SuperSpikeTrainer:
             "step": self.step,
             "history": self.history,
             "cost": self.cost.stored(),
-            "is": self._identity(),
+            "is": self.identity(),
         }
         return arrays, attrs
 
@@ -407,7 +407,7 @@ class SuperSpikeTrainer:
         OptionError
             It belongs to another training.
         """
-        if attrs["is"] != self._identity():
+        if attrs["is"] != self.identity():
             raise OptionError(
                 "the stored state of this training was made with other options or data.",
                 remedy="Resume with the same call, or start again with overwrite.",
@@ -431,7 +431,8 @@ class SuperSpikeTrainer:
     def _all_kept_spikes(self) -> np.ndarray:
         return np.concatenate([np.empty((0, 4), np.int64), *self.kept_spikes])
 
-    def _identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
+        """What a stored state must agree with, as JSON holds it."""
         options = {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self.options).items()

@@ -11,7 +11,7 @@ period at the spike itself, hence n held steps are a refractory period of n + 1 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,21 @@ MOST_EMBEDDED = 2000
 
 _MEMBRANE = "du/dt = (u_rest - u + current) / tau_mem : volt (unless refractory)"
 _SYNAPSE = "dcurrent/dt = -current / tau_syn : volt"
+
+_IMPORTS = """\
+import numpy as np
+from brian2 import (
+    Network,
+    NeuronGroup,
+    SpikeGeneratorGroup,
+    SpikeMonitor,
+    Synapses,
+    defaultclock,
+    prefs,
+    second,
+    volt,
+)
+"""
 
 # Equations, method, and what is done to the neurons in every step beside, per pair of integrators.
 # Brian2 has one method per group: what the other equation needs is written out as an operation.
@@ -191,15 +206,16 @@ def run_brian2(
             remedy='Call brian2.set_device("runtime") first.',
         )
     names = {
-        "np": np,
         "input_steps": inputs.steps,
         "input_neurons": inputs.neurons,
         "delay_steps": _delays(network),
         "weights": {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()},
     }
+    # The script is run as it stands: what the referee tests is what a user gets.
     target, dt = prefs["codegen.target"], float(defaultclock.dt)
     try:
-        exec(compile(_model(network, n_steps, codegen), "<brian2_script>", "exec"), names)
+        text = _IMPORTS + _model(network, n_steps, codegen)
+        exec(compile(text, "<brian2_script>", "exec"), names)
     finally:
         prefs["codegen.target"] = target
         defaultclock.dt = dt * second
@@ -278,10 +294,8 @@ Written by neuromodels. It needs brian2 and numpy:  python THIS_FILE [spikes.npz
 import sys
 from pathlib import Path
 
-import numpy as np
-
 '''
-    return head + data + "\n" + _model(network, n_steps, codegen) + _SAVING
+    return head + _IMPORTS + "\n" + data + "\n" + _model(network, n_steps, codegen) + _SAVING
 
 
 _SAVING = """
@@ -316,27 +330,15 @@ def _model(network: SpikingNetwork, n_steps: int, codegen: str) -> str:
     )
     joined = "\n".join(equations)
     return f'''\
-from brian2 import (
-    Network,
-    NeuronGroup,
-    SpikeGeneratorGroup,
-    SpikeMonitor,
-    Synapses,
-    defaultclock,
-    prefs,
-    second,
-    volt,
-)
-
 prefs.codegen.target = "{codegen}"
-defaultclock.dt = {network.dt_s!r} * second
+defaultclock.dt = {float(network.dt_s)!r} * second
 
 # Neurons. The synaptic current is in volts: it carries the membrane resistance.
 constants = {{
-    "tau_mem": {p.tau_mem_s!r} * second,
-    "tau_syn": {p.tau_syn_s!r} * second,
-    "u_threshold": {p.threshold_v!r} * volt,
-    "u_rest": {p.rest_v!r} * volt,
+    "tau_mem": {float(p.tau_mem_s)!r} * second,
+    "tau_syn": {float(p.tau_syn_s)!r} * second,
+    "u_threshold": {float(p.threshold_v)!r} * volt,
+    "u_rest": {float(p.rest_v)!r} * volt,
 }}
 lif = {{
     "model": """
@@ -352,7 +354,7 @@ lif = {{
 populations = {{
     "input": SpikeGeneratorGroup({network.sizes[0]}, input_neurons, input_steps * defaultclock.dt),
 {groups}}}
-for name in {list(network.names[1:])!r}:
+for name in {_names(network.names[1:])}:
     populations[name].u = constants["u_rest"]
 {regularly}
 
@@ -385,9 +387,7 @@ spikes = {{
 '''
 
 
-def _embedded(
-    network: SpikingNetwork, weights: Mapping[str, np.ndarray], inputs: Events
-) -> str:
+def _embedded(network: SpikingNetwork, weights: Mapping[str, np.ndarray], inputs: Events) -> str:
     lines = [
         "# Spikes of the input: steps of dt, and neurons.",
         f"input_steps = {_array(inputs.steps, 'int')}",
@@ -416,16 +416,20 @@ def _array(values: np.ndarray, kind: Literal["int", "float"]) -> str:
     return f"np.array([\n{textwrap.indent(text, ' ' * 8)}\n    ], dtype={kind})"
 
 
+def _names(names: Iterable[str]) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
 def _loaded(network: SpikingNetwork, file: str) -> str:
     return f'''\
 # Spikes of the input (steps of dt, neurons), axonal delays of the source neurons (steps), and
 # weights in volts (a row for each source neuron, a column for each target).
-with np.load(Path(__file__).with_name({file!r})) as file:
+with np.load(Path(__file__).with_name("{file}")) as file:
     input_steps, input_neurons = file["input_steps"], file["input_neurons"]
     delay_steps = {{
-        name: file[name + "_delay_steps"] for name in {list(_delays(network))!r}
+        name: file[name + "_delay_steps"] for name in {_names(_delays(network))}
     }}
     weights = {{
-        name: file[name] for name in {[c.name for c in network.connections]!r}
+        name: file[name] for name in {_names(c.name for c in network.connections)}
     }}
 '''

@@ -73,9 +73,17 @@ def find_spikes(bits, shift, one, row_start, sources):
 
 
 @njit(**_OPTIONS)
+def _number(like, value):
+    """A number in the precision of another."""
+    out = np.empty(1, dtype=np.asarray(like).dtype)
+    out[0] = value
+    return out[0]
+
+
+@njit(**_OPTIONS)
 def run_forward(
     row_start, sources, weight, drive, recurrent, delays, constants, refractory_steps,
-    voltage, current, held, trace, spikes,
+    voltage, current, held, spikes, lead, trace,
 ):  # fmt: skip
     """Simulate a layer.
 
@@ -94,29 +102,38 @@ def run_forward(
     refractory_steps : int
     voltage, current, held : numpy.ndarray
         (batch, neuron), the state; changed in place.
-    trace, spikes : numpy.ndarray
-        Filled: voltage before reset, NaN where held; spikes. `spikes` is longer by the steps
-        before the start that recurrent delays reach back to; those are read.
+    spikes : numpy.ndarray
+        Filled from step `lead` on; those before are the spikes of the steps before the start, as
+        far as recurrent delays reach back.
+    lead : int
+    trace : numpy.ndarray
+        Filled with the voltage before reset, NaN where held; or size 0.
     """
-    n_batch, n_steps, n = trace.shape
-    lead = spikes.shape[1] - n_steps
+    n_batch, n_steps, n = spikes.shape
+    n_steps -= lead
+    keep = trace.size > 0
     membrane, gain, synapse, rest, threshold = constants
-    zero, one, nothing = constants[0] * 0, constants[0] * 0 + 1, constants[0] * np.nan
+    zero, one, nothing = _number(rest, 0), _number(rest, 1), _number(rest, np.nan)
     by_events, by_drive, is_recurrent = row_start.size > 0, drive.size > 0, recurrent.size > 0
-    u, i, wait = np.empty_like(voltage[0]), np.empty_like(voltage[0]), np.empty_like(held[0])
+    # The steps to wait are kept as floats: one width for all that a step touches.
+    u, i, wait = np.empty_like(voltage[0]), np.empty_like(voltage[0]), np.empty_like(voltage[0])
+    seen, refractory = np.empty_like(u), one * refractory_steps
     for b in range(n_batch):
         for k in range(n):
-            u[k], i[k], wait[k] = voltage[b, k], current[b, k], held[b, k]
+            u[k], i[k], wait[k] = voltage[b, k], current[b, k], one * held[b, k]
         for t in range(n_steps):
             for k in range(n):
                 moved = rest + (u[k] - rest) * membrane + i[k] * gain
-                now = rest if wait[k] > 0 else moved
-                trace[b, t, k] = nothing if wait[k] > 0 else moved
+                now = rest if wait[k] > zero else moved
+                seen[k] = nothing if wait[k] > zero else moved
                 spikes[b, lead + t, k] = one if now > threshold else zero
                 u[k] = rest if now > threshold else now
-                left = wait[k] - 1 if wait[k] > 0 else 0
-                wait[k] = refractory_steps if now > threshold else left
+                left = wait[k] - one if wait[k] > zero else zero
+                wait[k] = refractory if now > threshold else left
                 i[k] *= synapse
+            if keep:
+                for k in range(n):
+                    trace[b, t, k] = seen[k]
             if by_drive:
                 for k in range(n):
                     i[k] += drive[b, t, k]
@@ -133,14 +150,14 @@ def run_forward(
                         for k in range(n):
                             i[k] += recurrent[source, k]
         for k in range(n):
-            voltage[b, k], current[b, k], held[b, k] = u[k], i[k], wait[k]
+            voltage[b, k], current[b, k], held[b, k] = u[k], i[k], int(wait[k])
 
 
 @njit(**_OPTIONS)
 def _surrogate(shape, slope, height, distance, out):
     """σ' of a row of distances; the shapes of `surrogates`, by number."""
     n = distance.size
-    one, zero, two, four = slope * 0 + 1, slope * 0, slope * 0 + 2, slope * 0 + 4
+    zero, one, four = _number(slope, 0), _number(slope, 1), _number(slope, 4)
     if shape == 0:
         for k in range(n):
             h = one + abs(slope * distance[k])
@@ -160,13 +177,13 @@ def _surrogate(shape, slope, height, distance, out):
             out[k] = height * h if h > zero else zero
     else:
         for k in range(n):
-            out[k] = height + two * zero
+            out[k] = height
 
 
 @njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract"})
 def _dot(a, i, b, j, k):
     """Inner product of row a[i] with row b[j, k]."""
-    total = a[i, 0] * 0
+    total = _number(a[i, 0], 0)
     for m in range(a.shape[1]):
         total += a[i, m] * b[j, k, m]
     return total
@@ -175,13 +192,13 @@ def _dot(a, i, b, j, k):
 @njit(**_OPTIONS)
 def run_backward(
     row_start, sources, grad_weight, grad_drive, recurrent, delays, grad_recurrent, constants,
-    passes_reset, shape, trace, spikes, grad_spikes, grad_trace, grad_voltage, grad_current,
+    passes_reset, shape, trace, spikes, lead, grad_spikes, grad_trace, grad_voltage, grad_current,
 ):  # fmt: skip
     """Reverse `run_forward`: gradients of everything that went in.
 
     Parameters
     ----------
-    row_start, sources, recurrent, delays, trace, spikes
+    row_start, sources, recurrent, delays, trace, spikes, lead
         As in `run_forward`, and what it filled.
     grad_weight, grad_drive, grad_recurrent : numpy.ndarray
         Zeros to be added to (`grad_drive` is set), or size 0. A recurrent layer needs
@@ -193,22 +210,21 @@ def run_backward(
     shape : int
         Number of the surrogate's shape.
     grad_spikes : numpy.ndarray
-        Gradient by the spikes, as long as `spikes`, or size 0. Of a recurrent layer it is changed
-        in place; the steps before the start then hold the gradient by those spikes.
+        Gradient by the spikes, as long as `spikes`, or size 0 for leaky integrators. Of a
+        recurrent layer it is changed in place; the steps before the start then hold the gradient
+        by those spikes.
     grad_trace : numpy.ndarray
         Gradient by the voltage, of leaky integrators, or size 0.
     grad_voltage, grad_current : numpy.ndarray
         (batch, neuron), by the state after the last step; changed into that before the first.
     """
     n_batch, n_steps, n = trace.shape
-    lead = spikes.shape[1] - n_steps
     membrane, gain, synapse, rest, threshold, slope, height = constants
-    zero = constants[0] * 0
+    zero = _number(rest, 0)
     by_events, by_drive = grad_weight.size > 0, grad_drive.size > 0
     is_recurrent, by_spikes, by_trace = recurrent.size > 0, grad_spikes.size > 0, grad_trace.size > 0
     a_u, a_i = np.empty_like(grad_voltage[0]), np.empty_like(grad_voltage[0])
-    distance, slopes = np.empty_like(a_u), np.empty_like(a_u)
-    g = np.zeros_like(a_u)
+    distance, slopes, g = np.empty_like(a_u), np.zeros_like(a_u), np.zeros_like(a_u)
     for b in range(n_batch):
         for k in range(n):
             a_u[k], a_i[k] = grad_voltage[b, k], grad_current[b, k]
@@ -241,11 +257,6 @@ def run_backward(
                     now = trace[b, t, k]
                     distance[k] = (now if now == now else rest) - threshold
                     g[k] = grad_spikes[b, lead + t, k]
-                _surrogate(shape, slope, height, distance, slopes)
-            else:
-                for k in range(n):
-                    now = trace[b, t, k]
-                    distance[k] = (now if now == now else rest) - threshold
                 _surrogate(shape, slope, height, distance, slopes)
             if passes_reset == 2:
                 for k in range(n):

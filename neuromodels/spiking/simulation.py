@@ -135,7 +135,7 @@ def simulate(
         dtype=np.int64,
     )
     voltage, current, held = (part.copy() for part in state[:3])
-    sent_steps, sent = _merged(inputs, network.delay_steps, state.under_way)
+    sent_steps, sent = _merged(inputs, network.delay_steps, state.under_way, n_input)
     if drive is None:
         drive = np.empty((0, n_neurons), dtype)
     if noise is None:
@@ -174,19 +174,19 @@ def simulate(
     )
     arrivals = _by_population(late_steps[:n_arrived], late_ids[:n_arrived], offsets)
     bounds = offsets[1:] - n_input
-    parted = tuple(
-        distance[:, a:b] if rows else distance[:, :0]
-        for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    )
+    parted = tuple(distance[:, a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
     after = NetworkState(voltage, current, held, under_way)
     return Activity(spikes, arrivals, parted), after
 
 
-def _merged(inputs: Events, delays: np.ndarray, under_way: Events) -> tuple[np.ndarray, np.ndarray]:
+def _merged(
+    inputs: Events, delays: np.ndarray, under_way: Events, n_input: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Arrivals known before the run: of input spikes, and of all that were under way."""
     steps = np.concatenate([under_way.steps, inputs.steps + delays[inputs.neurons]])
     neurons = np.concatenate([under_way.neurons, inputs.neurons])
-    order = np.argsort(steps, kind="stable")
+    # Within a step the input comes first, as without a cut: sums are then equal to the last bit.
+    order = np.lexsort((neurons >= n_input, steps))
     return steps[order].astype(np.int64), neurons[order].astype(np.int64)
 
 
@@ -202,7 +202,7 @@ def _by_population(
 
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
-def _run(  # noqa: PLR0913 -- numba takes arrays, not objects
+def _run(
     n_steps,
     voltage,
     current,

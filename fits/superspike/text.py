@@ -1,0 +1,49 @@
+"""What a spiking run says when it is printed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from neuromodels.fits.superspike.record import SpikingRun
+
+
+def run_text(run: SpikingRun) -> str:
+    """Describe a run in some lines: network, task, cost between silence and the floor.
+
+    Parameters
+    ----------
+    run : SpikingRun
+        Finished.
+
+    Returns
+    -------
+    str
+        For people.
+    """
+    progress, network, options = run.progress, run.network, run.options
+    about = progress.attrs
+    sizes = "-".join(str(size) for size in network.sizes)
+    feedback = f", {options.feedback} feedback" if options.hidden else ""
+    cost = progress["epoch_cost"].values
+    rates = ", ".join(
+        f"{name} {rate:.1f}"
+        for name, rate in zip(network.names, progress["rate"].values[-1], strict=True)
+    )
+    lines = [
+        f"spiking network {sizes}{feedback}, seed {run.attrs['seed']}, engine {run.attrs['engine']}",
+        f"  task       {run.attrs['duration']:g} s in a loop, {about['n_targets']:,} target spikes",
+        f"  trained    {progress['time'].values[-1]:g} s simulated in "
+        f"{progress['wall_time'].values[-1]:.0f} s",
+        f"  cost       {cost[-1]:.2f}   (first epoch {cost[0]:.1f}; silent network "
+        f"{about['silent_cost']:.1f}; best reachable answer {about['floor_cost']:.1f}; "
+        "one wrong spike per second and neuron adds 4)",
+        f"  rates      {rates} Hz",
+    ]
+    if about["n_unreachable"]:
+        lines.append(
+            f"  note       {about['n_unreachable']:,} of {about['n_targets']:,} targets come within "
+            f"the refractory period ({options.refractory_s * 1e3:g} ms) of another and cannot be "
+            "hit"
+        )
+    return "\n".join(lines)
