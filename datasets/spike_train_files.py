@@ -74,7 +74,7 @@ def read_spike_trains(
     """
     given = {"n_neurons": n_neurons, "first_id": first_id, "duration": duration}
     given |= {"units": units, "group": group}
-    source = Source(path)
+    source = Source(_local(path))
     try:
         kind = _kind(source)
         _check_options(source, kind, given)
@@ -112,11 +112,20 @@ def write_spike_trains(trains: SpikeTrains, path: str | Path, overwrite: bool = 
     return write_tree(tree, path, overwrite)
 
 
+def _local(path) -> Path:
+    if not isinstance(path, str | Path) or "://" in str(path):
+        raise InputError(
+            f"is {str(path)[:80]!r}, no path of a file",
+            where="read_spike_trains: path",
+            remedy="Download the file, and give its path. Spikes in memory: SpikeTrains, or "
+            "trains_of_lists.",
+        )
+    return Path(path)
+
+
 def _kind(source: Source) -> str:
     if source.is_folder:
         raise source.error("is a folder", "Give the file in it.")
-    if source.path is None:
-        raise source.error("is no path", "Download the file, and give its path.")
     check_seal(source.path)  # a damaged file of ours never gets as far as HDF5
     if source.root is None:
         return "a .ras file"

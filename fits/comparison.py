@@ -110,8 +110,8 @@ def node_name(label: str) -> str:
     return label.replace("/", "_")
 
 
-def load(path: str | Path) -> Fit | Comparison:
-    """Open a fit or a comparison; models are rebuilt from the file alone.
+def load(path: str | Path) -> Fit | Comparison | SpikingRun:
+    """Open a fit, a comparison or a spiking run; models are rebuilt from the file alone.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def load(path: str | Path) -> Fit | Comparison:
 
     Returns
     -------
-    Fit or Comparison
+    Fit, Comparison or SpikingRun
         Read lazily.
 
     Raises
@@ -134,8 +134,12 @@ def load(path: str | Path) -> Fit | Comparison:
         return Comparison(tree)
     if kind == "fit":
         return Fit(tree)
+    if kind == "spiking run":
+        from neuromodels.fits.superspike.record import SpikingRun
+
+        return SpikingRun(tree)
     raise InputError(
-        "holds no fit and no comparison.",
+        "holds no fit, no comparison and no spiking run.",
         where=str(path),
         remedy="Recordings are opened by nm.open_recording.",
     )

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuromodels.analysis.inspection import Inspection, StimulusInspection, inspect_recording
-from neuromodels.analysis.plots.overview import _save, _unwritable
 from neuromodels.analysis.plots.style import (
     CEILING,
     FAINT,
     OBSERVED,
     SPIKE,
+    figure_folder,
     new_figure,
     own_axes,
+    save_figure,
     say,
     talk_style,
 )
@@ -191,11 +192,7 @@ def save_inspection_figures(found: Inspection | Recording, folder: str | Path) -
     """
     if not isinstance(found, Inspection):
         found = inspect_recording(found)
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
+    folder = figure_folder(folder)
     written = []
     for i, stimulus in enumerate(found.stimuli):
         name = re.sub(r"[^A-Za-z0-9.-]+", "_", stimulus.name).strip("_.") or "stimulus"
@@ -206,7 +203,7 @@ def save_inspection_figures(found: Inspection | Recording, folder: str | Path) -
                     width = min(16.0, max(6.0, 0.25 * len(found.neurons)))
                     figure = new_figure(width, 3.4)
                     plot(found, stimulus, ax=figure.subplots())
-                written.append(_save(figure, folder, prefix + kind))
+                written.append(save_figure(figure, folder / f"{prefix}{kind}.png"))
     return written
 
 

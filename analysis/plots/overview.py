@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +31,15 @@ from neuromodels.analysis.plots.reading import (
 )
 from neuromodels.analysis.plots.responses import plot_psth
 from neuromodels.analysis.plots.scores import plot_differences, plot_scores
-from neuromodels.analysis.plots.style import DPI, OBSERVED, looks, new_figure, talk_style
+from neuromodels.analysis.plots.style import (
+    OBSERVED,
+    figure_folder,
+    looks,
+    new_figure,
+    save_figure,
+    talk_style,
+)
 from neuromodels.analysis.plots.training import training_figure
-from neuromodels.datasets.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -254,11 +258,7 @@ def save_figures(tree: xr.DataTree, folder: str | Path) -> list[Path]:
     InputError
         The folder cannot be made or written.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
+    folder = figure_folder(folder)
     written = []
     makers: dict[str, Any] = {
         "overview": plot_overview,
@@ -270,11 +270,11 @@ def save_figures(tree: xr.DataTree, folder: str | Path) -> list[Path]:
     for name, make in makers.items():
         figure = make(tree)
         if figure is not None:
-            written.append(_save(figure, folder, name))
+            written.append(save_figure(figure, folder / f"{name}.png"))
     for model, name in _file_names(models_of(tree)).items():
         figure = filters_figure(tree, model)
         if figure is not None:
-            written.append(_save(figure, folder, f"filters_{name}"))
+            written.append(save_figure(figure, folder / f"filters_{name}.png"))
     return written
 
 
@@ -288,25 +288,3 @@ def _file_names(models: tuple[str, ...]) -> dict[str, str]:
             name, number = f"{base}_{number}", number + 1
         names[model] = name
     return names
-
-
-def _save(figure: Figure, folder: Path, name: str) -> Path:
-    path = folder / f"{name}.png"
-    temporary = folder / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
-    try:
-        with talk_style():
-            figure.savefig(temporary, format="png", dpi=DPI)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
-def _unwritable(folder: Path, error: OSError) -> InputError:
-    return InputError(
-        f"figures cannot be written here ({error.strerror or error}).",
-        where=str(folder),
-        remedy="Choose a folder in which you may write.",
-    )

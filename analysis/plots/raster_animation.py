@@ -27,6 +27,7 @@ from neuromodels.analysis.plots.spiking_runs import (
     node_of,
     population_names,
     population_spikes,
+    spikes_loaded,
 )
 from neuromodels.analysis.plots.style import FAINT, new_figure, talk_style
 from neuromodels.datasets.errors import InputError
@@ -124,7 +125,7 @@ class _Film:
     """The figure of the film, and how one epoch is put into it."""
 
     def __init__(self, record: xr.DataTree, lines: dict[str, float] | None, tolerance_s: float):
-        self.record = record
+        self.record = record = spikes_loaded(record)
         self.tolerance_s = tolerance_s
         self.output = population_names(record)[-1]
         self.target = spikes_of(node_of(record, "targets"))
@@ -137,7 +138,8 @@ class _Film:
             self._draw(lines)
 
     def _draw(self, lines: dict[str, float]) -> None:
-        self.figure = new_figure(9.6, 5.0)
+        # An even number of pixels, which video needs.
+        self.figure = new_figure(9.6, min(5.0, 2.4 + 0.1 * self.target.n_neurons))
         raster, cost = self.figure.subplots(1, 2, width_ratios=[2.3, 1])
         nothing = Spikes(np.zeros(0), np.zeros(0, int), *self.target[2:])
         plot_raster(nothing, self.target, raster, tolerance_s=self.tolerance_s, legend=False)

@@ -15,6 +15,7 @@ from neuromodels.analysis.plots.learning_curves import (
 )
 from neuromodels.analysis.plots.rasters import (
     HIT,
+    NEAR,
     Spikes,
     fit_marks,
     plot_raster,
@@ -125,6 +126,13 @@ def node_of(record: xr.DataTree, path: str) -> xr.Dataset:
         ) from None
 
 
+def spikes_loaded(record: xr.DataTree) -> xr.DataTree:
+    """The same record with all spikes in memory: a file would be read again for every epoch."""
+    loaded = record.copy()
+    loaded["spikes"] = xr.DataTree(node_of(record, "spikes").load())
+    return loaded
+
+
 def _size_of(record: xr.DataTree, name: str) -> int:
     """Number of neurons: as the targets or the weights say, else up to the last that fired."""
     spikes = node_of(record, "spikes")
@@ -217,6 +225,62 @@ def _matrix(ax: Axes, values: xr.DataArray) -> int:
     return 0
 
 
+# -- one neuron over epochs ------------------------------------------------------------------------
+def plot_epochs(
+    record: xr.DataTree,
+    neuron: int = 0,
+    ax: Axes | None = None,
+    *,
+    tolerance_s: float = NEAR,
+    title: str = "",
+    legend: bool = True,
+) -> Axes:
+    """Draw how one output neuron came to fire at its targets: a row per epoch, the last on top.
+
+    Parameters
+    ----------
+    record : xarray.DataTree
+        Of a run.
+    neuron : int
+        Number of the output neuron.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw.
+    tolerance_s, title, legend
+        As in `plot_raster`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    InputError
+        No such neuron, or the record has no spikes or targets.
+    """
+    epochs, output = epochs_of(record), population_names(record)[-1]
+    target = spikes_of(node_of(record, "targets"))
+    if not 0 <= neuron < target.n_neurons:
+        raise InputError(
+            f"is {neuron}, there are {target.n_neurons} outputs",
+            where="plot_epochs: neuron",
+            remedy=f"Choose 0 to {target.n_neurons - 1}.",
+        )
+    record = spikes_loaded(record)
+    each = [population_spikes(record, output, epoch) for epoch in epochs]
+    times = [spikes.times[spikes.neurons == neuron] for spikes in each]
+    rows = np.repeat(np.arange(len(epochs)), [len(found) for found in times])
+    wanted = target.times[target.neurons == neuron]
+    shown = Spikes(np.concatenate(times), rows, len(epochs), each[0].duration)
+    every = np.repeat(np.arange(len(epochs)), len(wanted))
+    targets = Spikes(np.tile(wanted, len(epochs)), every, len(epochs), target.duration)
+    ax = plot_raster(shown, targets, ax, tolerance_s=tolerance_s, title=title, legend=legend)
+    with talk_style():
+        ax.set_ylabel("epoch")
+        ticks = np.arange(0, len(epochs), -(-len(epochs) // 6))
+        ax.set_yticks(ticks, labels=[str(epochs[tick]) for tick in ticks])
+    return ax
+
+
 # -- all in one ----------------------------------------------------------------------------------
 def plot_run(record: xr.DataTree, lines: dict[str, float] | None = None) -> Figure:
     """Draw a whole run: input, hidden and output rasters, cost, rates and weights.
@@ -224,8 +288,8 @@ def plot_run(record: xr.DataTree, lines: dict[str, float] | None = None) -> Figu
     Parameters
     ----------
     record : xarray.DataTree
-        Of a run. Rasters are of the last epoch whose spikes were kept; of many layers the first
-        two hidden ones and three connections are shown.
+        Of a run. Rasters are of the last epoch whose spikes were kept, of a single output neuron
+        all such epochs; of many layers the first two hidden ones and three connections are shown.
     lines : dict, optional
         Costs to compare with; by default those of a silent network and of the best answer that
         refractoriness allows, where the record has them.
@@ -282,7 +346,10 @@ def _raster_panels(part: Any, record: xr.DataTree) -> list[Axes]:
     for ax, name in zip(axes[1:], hidden, strict=False):
         plot_raster(population_spikes(record, name, epoch), ax=ax, title=name)
     spikes = population_spikes(record, output, epoch)
-    plot_raster(spikes, target, axes[-1], title=f"{output}, epoch {epoch}")
+    if spikes.n_neurons == 1 and target is not None and len(epochs_of(record)) > 1:
+        plot_epochs(record, 0, axes[-1], title=output)
+    else:
+        plot_raster(spikes, target, axes[-1], title=f"{output}, epoch {epoch}")
     for ax in axes[:-1]:
         ax.set_xlabel("")
         ax.tick_params(labelbottom=False)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from neuromodels.datasets.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -182,3 +187,60 @@ def say(ax: Axes, text: str) -> Axes:
     ax.set_axis_off()
     ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, wrap=True)
     return ax
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; a file of the same name is replaced.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Drawn.
+    path : Path
+        In a folder that exists.
+
+    Returns
+    -------
+    Path
+        Where the figure is.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with talk_style():
+            figure.savefig(temporary, format="png", dpi=DPI)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def figure_folder(folder: str | Path) -> Path:
+    """Make a folder for figures, if there is none yet.
+
+    Raises
+    ------
+    InputError
+        It cannot be made.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return folder
+
+
+def _unwritable(folder: Path, error: OSError) -> InputError:
+    """Say that figures cannot be written into a folder, and why."""
+    return InputError(
+        f"figures cannot be written here ({error.strerror or error}).",
+        where=str(folder),
+        remedy="Choose a folder in which you may write.",
+    )

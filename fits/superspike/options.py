@@ -145,9 +145,7 @@ class SuperSpikeOptions:
         for name in not_negative:
             if not getattr(self, name) >= 0:
                 raise OptionError(f"{name} = {getattr(self, name)} must not be negative.")
-        check_time_constants(
-            self.error_rise_s, self.error_decay_s, "error_rise_s", "error_decay_s"
-        )
+        check_time_constants(self.error_rise_s, self.error_decay_s, "error_rise_s", "error_decay_s")
         for name in ("update_s", "epoch_s", "feedback_delay_s", "burn_in_s"):
             whole_steps(getattr(self, name), self.dt_s, name)
         self._check_engine()

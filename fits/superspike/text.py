@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neuromodels.fits.superspike.record import SpikingRun
@@ -47,3 +47,28 @@ def run_text(run: SpikingRun) -> str:
             "hit"
         )
     return "\n".join(lines)
+
+
+def run_summary(run: SpikingRun) -> dict[str, Any]:
+    """The same for programs.
+
+    Parameters
+    ----------
+    run : SpikingRun
+        Finished.
+
+    Returns
+    -------
+    dict
+        As JSON can hold it.
+    """
+    progress = run.progress
+    return {
+        "populations": dict(zip(run.network.names, run.network.sizes, strict=True)),
+        "seed": run.attrs["seed"],
+        "engine": run.attrs["engine"],
+        "simulated_s": float(progress["time"].values[-1]),
+        "cost": float(progress["epoch_cost"].values[-1]),
+        "rates_hz": dict(zip(run.network.names, progress["rate"].values[-1].tolist(), strict=True)),
+        **progress.attrs,
+    }

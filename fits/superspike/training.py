@@ -22,7 +22,6 @@ from neuromodels.fits.superspike.rmaxprop import RMaxProp
 from neuromodels.fits.superspike.tasks import SpikingTask
 from neuromodels.options import OptionError
 from neuromodels.spiking.kernels import error_kernel, psp_kernel
-from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import lif_coefficients
 from neuromodels.spiking.simulation import (
     Activity,

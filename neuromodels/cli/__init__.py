@@ -9,7 +9,7 @@ import traceback
 
 import click
 
-from neuromodels.cli import fitting, recordings
+from neuromodels.cli import fitting, recordings, spiking
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 
@@ -37,6 +37,8 @@ for _command in (
     fitting.predict_command,
     fitting.show_command,
     fitting.demo_command,
+    spiking.train_spikes_command,
+    spiking.export_spikes_command,
 ):
     cli.add_command(_command)
 
@@ -84,7 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _interrupted(arguments: list[str]) -> None:
     text = "interrupted"
-    if {"fit", "compare", "demo"} & set(arguments):
+    if {"fit", "compare", "demo", "train-spikes", "reproduce"} & set(arguments):
         text += ": what is done is kept; repeat the same command with --resume to go on"
     click.echo(f"\n{text}", err=True)
     sys.exit(INTERRUPTED)

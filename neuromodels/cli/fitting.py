@@ -263,11 +263,16 @@ def _stimulus(path: str, opening: dict[str, Any]) -> Any:
 def show_command(
     result: str, figures: str | None, all_scores: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Show the table of a RESULT that fit or compare wrote, and draw its figures again."""
+    """Show the RESULT that fit, compare or train-spikes wrote, and draw its figures again."""
     import neuromodels as nm
     from neuromodels.fits.table import comparison_summary, comparison_text
 
     found = nm.load(result)
+    if isinstance(found, nm.SpikingRun):
+        from neuromodels.cli.spiking import print_run, run_figures
+
+        print_run(found, run_figures(found, figures), quiet=quiet, as_json=as_json)
+        return
     comparison = found if isinstance(found, nm.Comparison) else _as_comparison(found)
     drawn = _figures(comparison, figures)
     if as_json:

@@ -180,7 +180,7 @@ def _advance(state, drive, weights, noise, coefficients, gap_v, steps_per_bin, r
 
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
-def _run(  # noqa: PLR0913 -- numba takes arrays, not objects
+def _run(
     voltage,
     current,
     held,

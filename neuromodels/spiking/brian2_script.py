@@ -10,14 +10,14 @@ period at the spike itself, hence n held steps are a refractory period of n + 1 
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from neuromodels.options import OptionError, nearest
+from neuromodels.spiking.brian2_text import IMPORTS, delays, embedded, loaded, model, script
 from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import whole_steps
 from neuromodels.spiking.simulation import Events
@@ -28,44 +28,6 @@ CodeGeneration = Literal["numpy", "cython"]
 
 # Numbers (weights, spikes) up to which a script holds them itself, rather than in a file beside it.
 MOST_EMBEDDED = 2000
-
-_MEMBRANE = "du/dt = (u_rest - u + current) / tau_mem : volt (unless refractory)"
-_SYNAPSE = "dcurrent/dt = -current / tau_syn : volt"
-
-_IMPORTS = """\
-import numpy as np
-from brian2 import (
-    Network,
-    NeuronGroup,
-    SpikeGeneratorGroup,
-    SpikeMonitor,
-    Synapses,
-    defaultclock,
-    prefs,
-    second,
-    volt,
-)
-"""
-
-# Equations, method, and what is done to the neurons in every step beside, per pair of integrators.
-# Brian2 has one method per group: what the other equation needs is written out as an operation.
-_INTEGRATORS = {
-    ("exact", "exact"): ((_MEMBRANE, _SYNAPSE), "exact", ()),
-    ("euler", "euler"): ((_MEMBRANE, _SYNAPSE), "euler", ()),
-    ("euler", "exact"): (
-        (_MEMBRANE, "current : volt"),
-        "euler",
-        (("current *= exp(-dt / tau_syn)", "groups"),),
-    ),
-    ("exact", "euler"): (
-        (_MEMBRANE, _SYNAPSE, "current_before : volt"),
-        "exact",
-        (
-            ("current_before = current", "start"),
-            ("current = current_before * (1 - dt / tau_syn)", "groups"),
-        ),
-    ),
-}
 
 
 def brian2_script(
@@ -107,7 +69,7 @@ def brian2_script(
         Weights or spikes are not this network's, or Brian2 cannot express them.
     """
     n_steps = _checked(network, weights, inputs, duration_s, codegen)
-    return _script(network, _embedded(network, weights, inputs), n_steps, codegen)
+    return script(network, embedded(network, weights, inputs), n_steps, codegen)
 
 
 def write_brian2_script(
@@ -150,11 +112,11 @@ def write_brian2_script(
     n_steps = _checked(network, weights, inputs, duration_s, codegen)
     check_target(path, overwrite)
     if sum(np.size(w) for w in weights.values()) + 2 * len(inputs.steps) <= MOST_EMBEDDED:
-        data = _embedded(network, weights, inputs)
+        data = embedded(network, weights, inputs)
     else:
         beside = path.with_suffix(".npz")
         arrays = {"input_steps": inputs.steps, "input_neurons": inputs.neurons}
-        arrays |= {f"{name}_delay_steps": d for name, d in _delays(network).items()}
+        arrays |= {f"{name}_delay_steps": d for name, d in delays(network).items()}
         arrays |= {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()}
 
         def write(temporary: Path) -> None:
@@ -162,8 +124,8 @@ def write_brian2_script(
                 np.savez_compressed(file, **arrays)
 
         write_whole(beside, write, overwrite)
-        data = _loaded(network, beside.name)
-    text = _script(network, data, n_steps, codegen)
+        data = loaded(network, beside.name)
+    text = script(network, data, n_steps, codegen)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), overwrite)
     return path
 
@@ -208,13 +170,13 @@ def run_brian2(
     names = {
         "input_steps": inputs.steps,
         "input_neurons": inputs.neurons,
-        "delay_steps": _delays(network),
+        "delay_steps": delays(network),
         "weights": {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()},
     }
     # The script is run as it stands: what the referee tests is what a user gets.
     target, dt = prefs["codegen.target"], float(defaultclock.dt)
     try:
-        text = _IMPORTS + _model(network, n_steps, codegen)
+        text = IMPORTS + model(network, n_steps, codegen)
         exec(compile(text, "<brian2_script>", "exec"), names)
     finally:
         prefs["codegen.target"] = target
@@ -265,171 +227,3 @@ def _checked(
             remedy=f"Take a shorter step than {network.dt_s:g} s.",
         )
     return n_steps
-
-
-def _delays(network: SpikingNetwork) -> dict[str, np.ndarray]:
-    """Delay of every neuron that drives others, in steps, by population."""
-    sources = {c.source for c in network.connections}
-    bounds = network.offsets
-    return {
-        name: network.delay_steps[bounds[i] : bounds[i + 1]]
-        for i, name in enumerate(network.names)
-        if i in sources
-    }
-
-
-def _script(network: SpikingNetwork, data: str, n_steps: int, codegen: str) -> str:
-    arrows = " -> ".join(f"{n} ({s})" for n, s in zip(network.names, network.sizes, strict=True))
-    recurrent = [network.names[i] for i in network.recurrent]
-    if recurrent:
-        arrows += f"; recurrent: {', '.join(recurrent)}"
-    head = f'''\
-"""A network of current-based leaky integrate-and-fire neurons, for Brian2.
-
-{arrows}
-
-Written by neuromodels. It needs brian2 and numpy:  python THIS_FILE [spikes.npz]
-"""
-
-import sys
-from pathlib import Path
-
-'''
-    return head + _IMPORTS + "\n" + data + "\n" + _model(network, n_steps, codegen) + _SAVING
-
-
-_SAVING = """
-# Save them all: steps and neurons of every population.
-if __name__ == "__main__":
-    here = Path(__file__)
-    path = sys.argv[1] if len(sys.argv) > 1 else here.with_name(here.stem + "-spikes.npz")
-    saved = {}
-    for name, (steps, neurons) in spikes.items():
-        print(f"{name}: {len(steps)} spikes")
-        saved[name + "_steps"], saved[name + "_neurons"] = steps, neurons
-    np.savez(path, **saved)
-    print(f"saved in {path}")
-"""
-
-
-def _model(network: SpikingNetwork, n_steps: int, codegen: str) -> str:
-    """Write the part that reads input_steps, input_neurons, delay_steps, weights; gives spikes."""
-    p, refractory = network.parameters, network.coefficients.refractory_steps
-    equations, method, operations = _INTEGRATORS[network.membrane, network.synapse]
-    groups = "".join(
-        f'    "{name}": NeuronGroup({size}, **lif),\n'
-        for name, size in zip(network.names[1:], network.sizes[1:], strict=True)
-    )
-    regularly = "".join(
-        f'    populations[name].run_regularly("{code}", when="{when}", order=1)\n'
-        for code, when in operations
-    )
-    connections = "".join(
-        f'    connect("{network.names[c.source]}", "{network.names[c.target]}"),\n'
-        for c in network.connections
-    )
-    joined = "\n".join(equations)
-    return f'''\
-prefs.codegen.target = "{codegen}"
-defaultclock.dt = {float(network.dt_s)!r} * second
-
-# Neurons. The synaptic current is in volts: it carries the membrane resistance.
-constants = {{
-    "tau_mem": {float(p.tau_mem_s)!r} * second,
-    "tau_syn": {float(p.tau_syn_s)!r} * second,
-    "u_threshold": {float(p.threshold_v)!r} * volt,
-    "u_rest": {float(p.rest_v)!r} * volt,
-}}
-lif = {{
-    "model": """
-{textwrap.indent(joined, " " * 8)}
-    """,
-    "method": "{method}",
-    "threshold": "u > u_threshold",
-    "reset": "u = u_rest",
-    # The voltage is held for {refractory} steps; Brian2 counts the step of the spike as well.
-    "refractory": {refractory + 1} * defaultclock.dt,
-    "namespace": constants,
-}}
-populations = {{
-    "input": SpikeGeneratorGroup({network.sizes[0]}, input_neurons, input_steps * defaultclock.dt),
-{groups}}}
-for name in {_names(network.names[1:])}:
-    populations[name].u = constants["u_rest"]
-{regularly}
-
-def connect(source, target):
-    """Connect all neurons of two populations; a spike adds its weight after the axon's delay."""
-    synapses = Synapses(
-        populations[source],
-        populations[target],
-        "weight : volt",
-        on_pre="current_post += weight",
-    )
-    synapses.connect()
-    i, j = np.asarray(synapses.i), np.asarray(synapses.j)
-    synapses.weight = weights[f"{{source}}_to_{{target}}"][i, j] * volt
-    synapses.delay = delay_steps[source][i] * defaultclock.dt
-    return synapses
-
-
-connections = [
-{connections}]
-monitors = {{name: SpikeMonitor(population) for name, population in populations.items()}}
-network = Network(list(populations.values()), connections, list(monitors.values()))
-network.run({n_steps} * defaultclock.dt, namespace={{}})
-
-# Spikes as steps of dt and neurons, by population.
-spikes = {{
-    name: (np.rint(monitor.t / defaultclock.dt).astype(int), np.array(monitor.i))
-    for name, monitor in monitors.items()
-}}
-'''
-
-
-def _embedded(network: SpikingNetwork, weights: Mapping[str, np.ndarray], inputs: Events) -> str:
-    lines = [
-        "# Spikes of the input: steps of dt, and neurons.",
-        f"input_steps = {_array(inputs.steps, 'int')}",
-        f"input_neurons = {_array(inputs.neurons, 'int')}",
-        "# Axonal delay of every source neuron, in steps.",
-        "delay_steps = {",
-        *(f'    "{name}": {_array(d, "int")},' for name, d in _delays(network).items()),
-        "}",
-        "# Weights in volts: a row for each source neuron, a column for each target.",
-        "weights = {",
-        *(
-            f'    "{c.name}": {_array(np.ravel(weights[c.name]), "float")}.reshape{c.shape},'
-            for c in network.connections
-        ),
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _array(values: np.ndarray, kind: Literal["int", "float"]) -> str:
-    """Write an array so that reading it gives the same bits."""
-    if kind == "int" and len(values) > 1 and np.all(values == values[0]):
-        return f"np.full({len(values)}, {int(values[0])})"
-    convert = int if kind == "int" else float
-    text = textwrap.fill(", ".join(repr(convert(v)) for v in values), 92)
-    return f"np.array([\n{textwrap.indent(text, ' ' * 8)}\n    ], dtype={kind})"
-
-
-def _names(names: Iterable[str]) -> str:
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
-
-
-def _loaded(network: SpikingNetwork, file: str) -> str:
-    return f'''\
-# Spikes of the input (steps of dt, neurons), axonal delays of the source neurons (steps), and
-# weights in volts (a row for each source neuron, a column for each target).
-with np.load(Path(__file__).with_name("{file}")) as file:
-    input_steps, input_neurons = file["input_steps"], file["input_neurons"]
-    delay_steps = {{
-        name: file[name + "_delay_steps"] for name in {_names(_delays(network))}
-    }}
-    weights = {{
-        name: file[name] for name in {_names(c.name for c in network.connections)}
-    }}
-'''

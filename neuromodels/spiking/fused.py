@@ -7,14 +7,14 @@ rare, by a matrix product where they are not; the reverse pass is exact and line
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from neuromodels.options import OptionError
-from neuromodels.spiking.events import SpikeEvents, find_events
+from neuromodels.spiking.events import SPARSE_BELOW, SpikeEvents, find_events
 from neuromodels.spiking.fused_kernels import run_backward, run_forward
 from neuromodels.spiking.neurons import Coefficients, LIFParameters
 from neuromodels.spiking.steps import RESET_GRADIENTS, LIFState, ResetGradient
@@ -53,6 +53,8 @@ class _Settings(NamedTuple):
     delays: np.ndarray
     n_batch: int
     n_steps: int
+    #: Where the forward pass leaves its spikes as a list.
+    found: list[SpikeEvents]
 
     def constants(self, dtype: torch.dtype) -> np.ndarray:
         decay, gain, synapse, _ = self.coefficients
@@ -75,7 +77,8 @@ def fused_layer(
     surrogate: Surrogate,
     reset_gradient: ResetGradient = "full",
     recurrence: Recurrence | None = None,
-) -> tuple[Tensor, LIFState]:
+    events: SpikeEvents | None = None,
+) -> tuple[Tensor, LIFState, SpikeEvents | None]:
     """Simulate a layer of spiking neurons; its gradients are those of the loop over steps.
 
     Parameters
@@ -90,6 +93,8 @@ def fused_layer(
         As of `lif_step`.
     recurrence : Recurrence, optional
         Connections of the layer to itself.
+    events : SpikeEvents, optional
+        Dense inputs as a list, where it is known; else they are searched for spikes.
 
     Returns
     -------
@@ -97,6 +102,8 @@ def fused_layer(
         (batch, step, neuron), 0 or 1.
     state : LIFState
         After the last step.
+    events : SpikeEvents or None
+        The spikes as a list, if they are rare.
 
     Raises
     ------
@@ -114,7 +121,7 @@ def fused_layer(
     passes_reset = {"full": 2, "detached": 1, "none": 0}[reset_gradient]
     return _apply(
         inputs, weight, state, coefficients, (parameters.rest_v, parameters.threshold_v), form,
-        passes_reset, recurrence,
+        passes_reset, recurrence, events,
     )  # fmt: skip
 
 
@@ -124,12 +131,13 @@ def fused_integrator(
     state: LIFState,
     coefficients: Coefficients,
     rest_v: float,
+    events: SpikeEvents | None = None,
 ) -> tuple[Tensor, LIFState]:
     """Simulate leaky integrators, which send no spikes.
 
     Parameters
     ----------
-    inputs, weight, state, coefficients
+    inputs, weight, state, coefficients, events
         As of `fused_layer`.
     rest_v : float
         Voltage of rest, V.
@@ -142,7 +150,8 @@ def fused_integrator(
         After the last step.
     """
     form = (_INTEGRATE, 1.0, 1.0)
-    return _apply(inputs, weight, state, coefficients, (rest_v, np.inf), form, 0, None)
+    levels = (rest_v, np.inf)
+    return _apply(inputs, weight, state, coefficients, levels, form, 0, None, events)[:2]
 
 
 def _apply(
@@ -154,22 +163,21 @@ def _apply(
     form: tuple[int, float, float],
     passes_reset: int,
     recurrence: Recurrence | None,
-) -> tuple[Tensor, LIFState]:
+    events: SpikeEvents | None,
+) -> tuple[Tensor, LIFState, SpikeEvents | None]:
+    dense = inputs
     if isinstance(inputs, SpikeEvents):
         dense, events = None, inputs
-        n_batch, n_steps, _ = inputs.shape
-    else:
-        dense, events = inputs, find_events(inputs)
-        n_batch, n_steps, _ = inputs.shape
+    elif events is None:
+        events = find_events(inputs)
     delays = np.zeros(0, np.int64) if recurrence is None else recurrence.delays
+    found: list[SpikeEvents] = []
     settings = _Settings(
-        coefficients, *levels, *form, passes_reset, events, delays, n_batch, n_steps
+        coefficients, *levels, *form, passes_reset, events, delays, *inputs.shape[:2], found
     )
     recurrent, pending = (None, None) if recurrence is None else recurrence[::2]
-    out, voltage, current, held = _Fused.apply(
-        dense, weight, recurrent, pending, *state, settings
-    )
-    return out, LIFState(voltage, current, held)
+    out, voltage, current, held = _Fused.apply(dense, weight, recurrent, pending, *state, settings)
+    return out, LIFState(voltage, current, held), found[0] if found else None
 
 
 def _array(tensor: Tensor | None, like: Tensor, ndim: int = 3) -> np.ndarray:
@@ -198,12 +206,17 @@ class _Fused(torch.autograd.Function):
         trace = weight.new_empty((n_batch, n_steps, n)) if keep else None
         state = [value.detach().clone(memory_format=torch.contiguous_format) for value in
                  (voltage, current, held)]  # fmt: skip
-        run_forward(
+        fired_start = np.empty(n_batch * n_steps + 1, np.int64)
+        fired = np.empty(int(SPARSE_BELOW * n_batch * n_steps * n), np.int32)
+        n_fired = run_forward(
             *_rows(events), _array(weight, weight), _array(drive, weight),
             _array(recurrent, weight, 2), settings.delays, settings.constants(weight.dtype)[:5],
             settings.coefficients.refractory_steps, *(value.numpy() for value in state),
-            sent.numpy(), lead, _array(trace, weight),
+            sent.numpy(), lead, _array(trace, weight), fired_start, fired,
         )  # fmt: skip
+        if n_fired >= 0 and not integrates:
+            shape = (n_batch, n_steps, n)
+            settings.found.append(SpikeEvents(fired_start, fired[:n_fired].copy(), shape))
         out = trace if integrates else sent[:, lead:].contiguous()
         ctx.settings = settings
         ctx.save_for_backward(

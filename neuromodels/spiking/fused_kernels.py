@@ -83,7 +83,7 @@ def _number(like, value):
 @njit(**_OPTIONS)
 def run_forward(
     row_start, sources, weight, drive, recurrent, delays, constants, refractory_steps,
-    voltage, current, held, spikes, lead, trace,
+    voltage, current, held, spikes, lead, trace, fired_start, fired,
 ):  # fmt: skip
     """Simulate a layer.
 
@@ -108,6 +108,13 @@ def run_forward(
     lead : int
     trace : numpy.ndarray
         Filled with the voltage before reset, NaN where held; or size 0.
+    fired_start, fired : numpy.ndarray
+        Filled as by `find_spikes`: the spikes as a list.
+
+    Returns
+    -------
+    int
+        Number of spikes; -2 if `fired` is too short for them.
     """
     n_batch, n_steps, n = spikes.shape
     n_steps -= lead
@@ -117,7 +124,9 @@ def run_forward(
     by_events, by_drive, is_recurrent = row_start.size > 0, drive.size > 0, recurrent.size > 0
     # The steps to wait are kept as floats: one width for all that a step touches.
     u, i, wait = np.empty_like(voltage[0]), np.empty_like(voltage[0]), np.empty_like(voltage[0])
-    seen, refractory = np.empty_like(u), one * refractory_steps
+    seen, sent, refractory = np.empty_like(u), np.empty_like(u), one * refractory_steps
+    n_fired, fits = 0, True
+    fired_start[0] = 0
     for b in range(n_batch):
         for k in range(n):
             u[k], i[k], wait[k] = voltage[b, k], current[b, k], one * held[b, k]
@@ -126,14 +135,24 @@ def run_forward(
                 moved = rest + (u[k] - rest) * membrane + i[k] * gain
                 now = rest if wait[k] > zero else moved
                 seen[k] = nothing if wait[k] > zero else moved
-                spikes[b, lead + t, k] = one if now > threshold else zero
+                sent[k] = one if now > threshold else zero
                 u[k] = rest if now > threshold else now
                 left = wait[k] - one if wait[k] > zero else zero
                 wait[k] = refractory if now > threshold else left
                 i[k] *= synapse
+            for k in range(n):
+                spikes[b, lead + t, k] = sent[k]
             if keep:
                 for k in range(n):
                     trace[b, t, k] = seen[k]
+            if n_fired + n > fired.size:
+                fits = False
+            else:
+                # Without a branch: every neuron is written, and overwritten if it was silent.
+                for k in range(n):
+                    fired[n_fired] = k
+                    n_fired += np.int64(sent[k])
+            fired_start[b * n_steps + t + 1] = n_fired
             if by_drive:
                 for k in range(n):
                     i[k] += drive[b, t, k]
@@ -145,12 +164,13 @@ def run_forward(
                         i[k] += weight[source, k]
             if is_recurrent:
                 for source in range(n):
-                    sent = lead + t - delays[source]
-                    if spikes[b, sent, source] != 0:
+                    when = lead + t - delays[source]
+                    if spikes[b, when, source] != 0:
                         for k in range(n):
                             i[k] += recurrent[source, k]
         for k in range(n):
             voltage[b, k], current[b, k], held[b, k] = u[k], i[k], int(wait[k])
+    return n_fired if fits else -2
 
 
 @njit(**_OPTIONS)
@@ -220,11 +240,12 @@ def run_backward(
     """
     n_batch, n_steps, n = trace.shape
     membrane, gain, synapse, rest, threshold, slope, height = constants
-    zero = _number(rest, 0)
+    zero, one, gap = _number(rest, 0), _number(rest, 1), threshold - rest
     by_events, by_drive = grad_weight.size > 0, grad_drive.size > 0
     is_recurrent, by_spikes, by_trace = recurrent.size > 0, grad_spikes.size > 0, grad_trace.size > 0
     a_u, a_i = np.empty_like(grad_voltage[0]), np.empty_like(grad_voltage[0])
-    distance, slopes, g = np.empty_like(a_u), np.zeros_like(a_u), np.zeros_like(a_u)
+    distance, free = np.empty_like(a_u), np.ones_like(a_u)
+    slopes, g = np.zeros_like(a_u), np.zeros_like(a_u)
     for b in range(n_batch):
         for k in range(n):
             a_u[k], a_i[k] = grad_voltage[b, k], grad_current[b, k]
@@ -255,23 +276,21 @@ def run_backward(
             if by_spikes:
                 for k in range(n):
                     now = trace[b, t, k]
+                    free[k] = one if now == now else zero
                     distance[k] = (now if now == now else rest) - threshold
                     g[k] = grad_spikes[b, lead + t, k]
                 _surrogate(shape, slope, height, distance, slopes)
-            if passes_reset == 2:
-                for k in range(n):
-                    now = trace[b, t, k]
-                    through = g[k] + a_u[k] * (rest - now)
-                    a = (zero if now > threshold else a_u[k]) + through * slopes[k]
-                    a_u[k] = a if now == now else zero
-            elif passes_reset == 1:
-                for k in range(n):
-                    now = trace[b, t, k]
-                    a = (zero if now > threshold else a_u[k]) + g[k] * slopes[k]
-                    a_u[k] = a if now == now else zero
-            else:
+            # Masks that are multiplied with, not branches: the compiler then makes vectors.
+            if passes_reset == 0:
                 for k in range(n):
                     a_u[k] += g[k] * slopes[k]
+            else:
+                if passes_reset == 2:
+                    for k in range(n):
+                        g[k] -= a_u[k] * (distance[k] + gap)
+                for k in range(n):
+                    kept = zero if distance[k] > zero else one
+                    a_u[k] = (a_u[k] * kept + g[k] * slopes[k]) * free[k]
             if by_trace:
                 for k in range(n):
                     a_u[k] += grad_trace[b, t, k]

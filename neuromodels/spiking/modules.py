@@ -147,12 +147,46 @@ class LILayer(nn.Module):
         state : LayerState, optional
             Before the first step; at rest by default.
         """
+        return self.run(inputs, state)[:2]
+
+    def run(
+        self,
+        inputs: Tensor | SpikeEvents,
+        state: LayerState | None = None,
+        events: SpikeEvents | None = None,
+    ) -> tuple[Tensor, LayerState, SpikeEvents | None]:
+        """Do as `forward`; takes and returns spikes as a list too, where that is known.
+
+        Parameters
+        ----------
+        inputs, state
+            As of `forward`.
+        events : SpikeEvents, optional
+            The dense input as a list.
+
+        Returns
+        -------
+        output : torch.Tensor
+            As of `forward`.
+        state : LayerState
+            After the last step.
+        events : SpikeEvents or None
+            The output as a list.
+        """
         state = state or self.initial_state(self._n_batch(inputs))
         arriving, pending = self._arrivals(inputs, state)
+        if arriving is not inputs:
+            events = None
+        out, neurons, recurrent, events = self._simulate(arriving, state, events)
+        return out, LayerState(neurons, pending, recurrent), events
+
+    def _simulate(
+        self, arriving: Tensor | SpikeEvents, state: LayerState, events: SpikeEvents | None
+    ) -> tuple[Tensor, LIFState, Tensor, SpikeEvents | None]:
         rest = self.parameters.rest_v
         if self._fuses(None):
             out, neurons = fused_integrator(
-                arriving, self.weight, state.neurons, self.coefficients, rest
+                arriving, self.weight, state.neurons, self.coefficients, rest, events
             )
         else:
             neurons, voltages = state.neurons, []
@@ -160,7 +194,7 @@ class LILayer(nn.Module):
                 voltage, neurons = li_step(current, neurons, self.coefficients, rest)
                 voltages.append(voltage)
             out = torch.stack(voltages, 1)
-        return out, state._replace(neurons=neurons, inputs=pending)
+        return out, neurons, state.recurrent, None
 
     def _n_batch(self, inputs: Tensor | SpikeEvents) -> int:
         shape = tuple(inputs.shape)
@@ -291,26 +325,28 @@ class LIFLayer(LILayer):
         state : LayerState, optional
             Before the first step; at rest by default.
         """
-        state = state or self.initial_state(self._n_batch(inputs))
-        arriving, pending = self._arrivals(inputs, state)
-        if not self._fuses(self.surrogate):
+        return self.run(inputs, state)[:2]
+
+    def _simulate(
+        self, arriving: Tensor | SpikeEvents, state: LayerState, events: SpikeEvents | None
+    ) -> tuple[Tensor, LIFState, Tensor, SpikeEvents | None]:
+        recurrent = state.recurrent
+        if self._fuses(self.surrogate):
+            recurrence = None
+            if self.recurrent_weight is not None:
+                recurrence = Recurrence(self.recurrent_weight, self.recurrent_delays, recurrent)
+            spikes, neurons, events = fused_layer(
+                arriving, self.weight, state.neurons, self.coefficients, self.parameters,
+                self.surrogate, self.reset_gradient, recurrence, events,
+            )  # fmt: skip
+        else:
             if isinstance(arriving, SpikeEvents):
                 arriving = arriving.to_dense(self.weight)
             spikes, neurons = self._loop(self._currents(arriving), state)
-        else:
-            recurrence = None
-            if self.recurrent_weight is not None:
-                recurrence = Recurrence(
-                    self.recurrent_weight, self.recurrent_delays, state.recurrent
-                )
-            spikes, neurons = fused_layer(
-                arriving, self.weight, state.neurons, self.coefficients, self.parameters,
-                self.surrogate, self.reset_gradient, recurrence,
-            )  # fmt: skip
-        recurrent = state.recurrent
+            events = None
         if longest := recurrent.shape[1]:
             recurrent = torch.cat([recurrent, spikes[:, -longest:]], 1)[:, -longest:]
-        return spikes, LayerState(neurons, pending, recurrent)
+        return spikes, neurons, recurrent, events
 
     def _loop(self, currents: tuple[Tensor, ...], state: LayerState) -> tuple[Tensor, LIFState]:
         neurons, sent = state.neurons, list(state.recurrent.unbind(1))
@@ -406,9 +442,10 @@ class LIFNetwork(nn.Module):
         state : list of LayerState
             After the last step.
         """
-        outputs, after = [], []
+        outputs, after, events = [], [], None
         for index, layer in enumerate(self.layers):
-            inputs, new = layer(inputs, None if state is None else state[index])
+            own = None if state is None else state[index]
+            inputs, new, events = layer.run(inputs, own, events)
             outputs.append(inputs)
             after.append(new)
         return outputs, after

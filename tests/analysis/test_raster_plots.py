@@ -475,14 +475,29 @@ def test_spikes_of_a_population_and_epoch_come_out_as_they_went_in(record):
         spiking_runs.plot_run(record.filter(lambda node: "spike" not in node.dims))
 
 
+def test_one_neuron_over_epochs_has_a_row_per_epoch_with_its_targets(record):
+    ax = spiking_runs.plot_epochs(record, 3, title="output neuron 3")
+    found, target = marks(ax), rasters.spikes_of(record["targets"].to_dataset())
+    wanted = target.times[target.neurons == 3]
+    each = [spiking_runs.population_spikes(record, "output", epoch) for epoch in EPOCHS]
+    rows = [(row, t) for row, it in enumerate(each) for t in it.times[it.neurons == 3]]
+    assert sorted(found["hit"] + found["extra"]) == sorted(rows)
+    assert found["target"] == sorted((row, t) for row in range(len(EPOCHS)) for t in wanted)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "2", "5"]
+    assert ax.get_ylabel() == "epoch" and overlapping(ax.figure) == []
+    with pytest.raises(InputError, match="is 5, there are 5 outputs"):
+        spiking_runs.plot_epochs(record, 5)
+
+
 # -- the film ------------------------------------------------------------------------------------
-def test_the_film_has_a_frame_per_epoch_and_stays_on_the_last(record, tmp_path):
+def test_the_film_has_a_frame_per_epoch_and_stays_on_the_last(record, tmp_path_factory, tmp_path):
     told = []
+    stored = read_tree(write_tree(record, tmp_path_factory.mktemp("stored") / "run.h5"))
     path = raster_animation.animate_learning(
-        record, tmp_path / "run.gif", fps=4, progress=lambda *done: told.append(done)
+        stored, tmp_path / "run.gif", fps=4, progress=lambda *done: told.append(done)
     )
     film = Image.open(path)
-    assert (film.n_frames, film.size) == (len(EPOCHS), (960, 500))
+    assert (film.n_frames, film.size) == (len(EPOCHS), (960, 290))
     durations = []
     for index in range(film.n_frames):
         film.seek(index)
@@ -558,5 +573,5 @@ def test_an_mp4_has_a_frame_per_epoch_and_two_seconds_of_the_last(record, tmp_pa
     path = raster_animation.animate_learning(record, tmp_path / "run.mp4", fps=5)
     with av.open(str(path)) as film:
         frames = list(film.decode(video=0))
-    assert len(frames) == len(EPOCHS) + 9 and (frames[0].width, frames[0].height) == (960, 500)
+    assert len(frames) == len(EPOCHS) + 9 and (frames[0].width, frames[0].height) == (960, 290)
     assert [file.name for file in tmp_path.iterdir()] == ["run.mp4"]

@@ -118,6 +118,20 @@ def test_bad_lines_are_named(text, place, message, tmp_path):
     assert caught.value.remedy
 
 
+@given(st.binary(max_size=60) | st.text("0123456789.-e# \n\t", max_size=40).map(str.encode))
+@settings(max_examples=150)
+def test_any_bytes_are_spikes_or_an_error_that_says_what_to_do(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.ras"
+    path.write_bytes(data)
+    try:
+        trains = read_ras(path, 10)
+    except InputError as error:
+        assert error.remedy and str(path) in error.where
+    else:
+        lines = [line.split(b"#")[0].strip() for line in data.splitlines()]
+        assert len(trains) == sum(bool(line) for line in lines)
+
+
 def test_missing_files_and_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_ras(tmp_path / "none.ras", 3)

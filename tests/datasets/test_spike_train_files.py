@@ -145,6 +145,9 @@ def test_files_without_spike_times_are_refused(tmp_path, trains):
         read_spike_trains(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         read_spike_trains(tmp_path / "none.ras")
+    for path in (5, "https://example.org/a.ras"):
+        with pytest.raises(InputError, match="no path of a file"):
+            read_spike_trains(path)
     empty = write_tree(xr.DataTree(), tmp_path / "empty.h5")
     with pytest.raises(InputError, match="no groups of spikes"):
         read_spike_trains(empty)

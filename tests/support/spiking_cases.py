@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from scipy.signal import fftconvolve
 
 from neuromodels.spiking.simulation import Events
 
@@ -38,11 +39,9 @@ def double_exponential(n_steps, rise, decay, dt_s, method="exact"):
 
 
 def convolved(signal, kernel):
-    """Causal convolution of (time, ...) with a kernel, written as a matrix."""
-    n = len(signal)
-    lag = np.arange(n)[:, None] - np.arange(n)
-    matrix = np.where(lag >= 0, kernel[np.maximum(lag, 0)], 0.0)
-    return matrix @ signal
+    """Causal convolution of (time, ...) with a kernel."""
+    shape = (-1, *(1,) * (signal.ndim - 1))
+    return fftconvolve(signal, kernel.reshape(shape), axes=0)[: len(signal)]
 
 
 def literal_run(network, weights, inputs, n_steps, drive=None):
