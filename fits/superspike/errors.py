@@ -108,7 +108,7 @@ class ErrorFilter:
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def _filter(steps, neurons, values, feedback, n_steps, stages, decay, rise, drive):
-    first, second = stages
+    first, second = stages[0].copy(), stages[1].copy()
     n = first.size
     error = np.empty((n_steps, n), first.dtype)
     k = 0
@@ -117,7 +117,7 @@ def _filter(steps, neurons, values, feedback, n_steps, stages, decay, rise, driv
         for i in range(n):
             second[i] = decay * second[i] + drive * first[i]
             first[i] *= rise
-            e[i] = second[i]
+        e[:] = second
         while k < steps.size and steps[k] == t:
             if feedback.size:
                 row, value = feedback[neurons[k]], values[k]
@@ -126,4 +126,5 @@ def _filter(steps, neurons, values, feedback, n_steps, stages, decay, rise, driv
             else:
                 first[neurons[k]] += values[k]
             k += 1
+    stages[0], stages[1] = first, second
     return error

@@ -2,7 +2,8 @@
 
 Both filters of the rule are causal, so each can be moved to the other factor, reversed in time:
 
-    G_ji = dt Σ_f ψ_i(t_f),   ψ_i(u) = Σ_{t≥u} ε(t−u) ẽ_i(t) σ'_i(t),   ẽ_i(u) = Σ_{t≥u} α(t−u) e_i(t)
+    G_ji = dt Σ_f ψ_i(t_f),   ψ_i(u) = Σ_{t≥u} ε(t−u) ẽ_i(t) σ'_i(t),
+                              ẽ_i(u) = Σ_{t≥u} α(t−u) e_i(t)
 
 with t_f the arrivals of j. Two double exponentials backwards need four numbers per neuron.
 """
@@ -55,7 +56,8 @@ class EventEngine:
         factors = self._factors()
         _sweep(surrogate, error, *arrivals, self.sums, carried, factors)
         if len(self.past):
-            _sweep_past(self.past, *self.past_arrivals, self.sums, carried, factors)
+            no_error = np.empty((0, self.n_target), self.dtype)
+            _sweep(self.past, no_error, *self.past_arrivals, self.sums, carried, factors)
         self._remember(surrogate, arrivals)
 
     def take(self) -> list[np.ndarray]:
@@ -105,39 +107,31 @@ class EventEngine:
 def _sweep(surrogate, error, steps, rows, sums, carried, factors):
     n_steps, n = surrogate.shape
     error_decay, error_rise, psp_decay, psp_rise = factors
-    slow, fast, late, early = carried
+    # Arrays of its own, and short loops: only then does the compiler vectorise.
+    slow, fast = carried[0].copy(), carried[1].copy()
+    late, early = carried[2].copy(), carried[3].copy()
+    p = np.empty(n, surrogate.dtype)
+    with_error = error.size > 0
     k = steps.size - 1
     for u in range(n_steps - 1, -1, -1):
-        e, sigma = error[u], surrogate[u]
-        for i in range(n):
-            slow[i] = e[i] + error_decay * slow[i]
-            fast[i] = e[i] + error_rise * fast[i]
-            p = (slow[i] - fast[i]) * sigma[i]
-            late[i] = p + psp_decay * late[i]
-            early[i] = p + psp_rise * early[i]
-        while k >= 0 and steps[k] == u:
-            total = sums[rows[k]]
+        if with_error:
+            e = error[u]
             for i in range(n):
-                total[i] += late[i] - early[i]
-            k -= 1
-
-
-@njit(cache=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
-def _sweep_past(surrogate, steps, rows, sums, carried, factors):
-    n_steps, n = surrogate.shape
-    error_decay, error_rise, psp_decay, psp_rise = factors
-    slow, fast, late, early = carried
-    k = steps.size - 1
-    for u in range(n_steps - 1, -1, -1):
+                slow[i] = e[i] + error_decay * slow[i]
+                fast[i] = e[i] + error_rise * fast[i]
+        else:
+            for i in range(n):
+                slow[i] *= error_decay
+                fast[i] *= error_rise
         sigma = surrogate[u]
         for i in range(n):
-            slow[i] = error_decay * slow[i]
-            fast[i] = error_rise * fast[i]
-            p = (slow[i] - fast[i]) * sigma[i]
-            late[i] = p + psp_decay * late[i]
-            early[i] = p + psp_rise * early[i]
+            p[i] = (slow[i] - fast[i]) * sigma[i]
+        for i in range(n):
+            late[i] = p[i] + psp_decay * late[i]
+            early[i] = p[i] + psp_rise * early[i]
         while k >= 0 and steps[k] == u:
             total = sums[rows[k]]
             for i in range(n):
                 total[i] += late[i] - early[i]
             k -= 1
+    carried[0], carried[1], carried[2], carried[3] = slow, fast, late, early

@@ -1,4 +1,4 @@
-"""What a network is to answer with what: input spikes, and how far its output is from the target."""
+"""What a network is given, and how far its output is from what it should be."""
 
 from __future__ import annotations
 

@@ -30,8 +30,9 @@ def run_text(run: SpikingRun) -> str:
         f"{name} {rate:.1f}"
         for name, rate in zip(network.names, progress["rate"].values[-1], strict=True)
     )
+    made = f"seed {run.attrs['seed']}, engine {run.attrs['engine']}"
     lines = [
-        f"spiking network {sizes}{feedback}, seed {run.attrs['seed']}, engine {run.attrs['engine']}",
+        f"spiking network {sizes}{feedback}, {made}",
         f"  task       {run.attrs['duration']:g} s in a loop, {about['n_targets']:,} target spikes",
         f"  trained    {progress['time'].values[-1]:g} s simulated in "
         f"{progress['wall_time'].values[-1]:.0f} s",
@@ -42,9 +43,9 @@ def run_text(run: SpikingRun) -> str:
     ]
     if about["n_unreachable"]:
         lines.append(
-            f"  note       {about['n_unreachable']:,} of {about['n_targets']:,} targets come within "
-            f"the refractory period ({options.refractory_s * 1e3:g} ms) of another and cannot be "
-            "hit"
+            f"  note       {about['n_unreachable']:,} of {about['n_targets']:,} targets come "
+            f"within the refractory period ({options.refractory_s * 1e3:g} ms) of another and "
+            "cannot be hit"
         )
     return "\n".join(lines)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
 from neuromodels.fits.progress import Progress
@@ -209,6 +208,7 @@ class SuperSpikeTrainer:
             n_steps,
             self.state,
             record=self.options.surrogate_read,
+            superspike=self._compiled,
         )
         self._learn(activity, n_steps)
         self.step += n_steps
@@ -235,16 +235,27 @@ class SuperSpikeTrainer:
                     activity.spikes[layer], n_steps, gate
                 )
 
-    def _derivative(self, distance: np.ndarray) -> np.ndarray:
-        options = self.options
+    def _derivative(self, recorded: np.ndarray) -> np.ndarray:
+        if self._compiled is not None:
+            return recorded
         if self.surrogate is not None:
-            return np.asarray(self.surrogate.derivative(distance), self.dtype)
-        if options.surrogate == "constant":
-            return np.ones(distance.shape, self.dtype)
-        # The same as SuperSpikeSurrogate.derivative, compiled.
-        height = options.beta_per_v if options.surrogate_scale == "slope" else 1.0
-        beta = self.dtype.type(options.beta_per_v)
-        return _superspike_derivative(distance, beta, self.dtype.type(height))
+            return np.asarray(self.surrogate.derivative(recorded), self.dtype)
+        return np.ones_like(recorded)
+
+    @property
+    def _compiled(self) -> tuple[float, float] | None:
+        """β and height, where σ' is the paper's and the simulation can record it."""
+        if self.surrogate is not None or self.options.surrogate == "constant":
+            return None
+        return self.options.beta_per_v, self.height
+
+    @property
+    def height(self) -> float:
+        """σ' at the threshold."""
+        # ρ is meant in the demo's units: errors in 1/ms beside a σ' with β in 1/V. The engine's
+        # sums have errors in 1/s; with a σ' of height 1 both factors of a thousand cancel.
+        slope = self.options.surrogate_scale == "slope"
+        return self.options.beta_per_v if slope else 1.0
 
     def _update(self) -> None:
         options = self.options
@@ -256,8 +267,7 @@ class SuperSpikeTrainer:
             for index, connection in enumerate(self.network.into(layer)):
                 gradient, weights = gradients[index], self.weights[connection.name]
                 if layer in self.powers:
-                    # The engine's sum is in 1/s · s: a thousand times that of errors in 1/ms.
-                    held = 1e3 * options.regulariser * self.powers[layer]
+                    held = self.height * options.regulariser * self.powers[layer]
                     gradient = gradient + weights * held.astype(self.dtype)
                 self.weights[connection.name] = self.rules[connection.name].step(
                     weights,
@@ -374,7 +384,7 @@ class SuperSpikeTrainer:
         )
         return f"{self.time_s:.0f} s   cost {self.history['epoch_cost'][-1]:.1f}   {said}"
 
-    # -- the state on disk --------------------------------------------------------------------------
+    # -- the state on disk -------------------------------------------------------------------------
     def stored(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and small values from which `restore` goes on."""
         arrays = {f"weights/{k}": v for k, v in self.weights.items()}
@@ -481,15 +491,3 @@ class _RunningCost:
     def restore(self, state: list[float]) -> None:
         """Go on from `stored`."""
         self._value, self._weight = state
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _superspike_derivative(distance, beta, height):
-    n_steps, n = distance.shape
-    values = np.empty((n_steps, n), distance.dtype)
-    one = distance.dtype.type(1)
-    for t in range(n_steps):
-        for i in range(n):
-            scaled = one + abs(beta * distance[t, i])
-            values[t, i] = height / (scaled * scaled)
-    return values

@@ -1,13 +1,13 @@
 """Many noisy runs of a two-layer spiking network side by side, driven bin by bin.
 
 The step of time is that of `neuromodels.spiking.simulation.simulate` without axonal delay; runs lie
-along the last axis, so that one instruction moves several of them. Runs differ in their noise alone.
+along the last axis, so that one instruction moves several. Runs differ in their noise alone.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -102,13 +102,15 @@ def run_on(
     coefficients: Coefficients,
     gap_v: float,
     steps_per_bin: int,
-) -> np.ndarray:
+    *,
+    record: Literal["counts", "output", "rule"] = "counts",
+) -> tuple[np.ndarray, Recorded]:
     """Go on with all runs and count the output spikes.
 
     Parameters
     ----------
     state : Runs
-        Where they stand; moved on in place.
+        Where they stand; moved on in place. Its type, float32 or float64, is computed in.
     drive : numpy.ndarray
         (bin, neuron), added to the current at each step, V.
     weights : numpy.ndarray
@@ -121,48 +123,30 @@ def run_on(
         From rest to threshold, V.
     steps_per_bin : int
         Steps that a row of the drive holds for.
+    record : {"counts", "output", "rule"}
+        Nothing but counts; also the output spikes; or all that the rule must know.
 
     Returns
     -------
-    numpy.ndarray
+    counts : numpy.ndarray
         (bin, output), spikes of all runs together.
+    recorded : Recorded
+        Arrays that were not asked for have no steps.
     """
-    counts, *_ = _advance(state, drive, weights, noise, coefficients, gap_v, steps_per_bin, False)
-    return counts
-
-
-def run_recorded(
-    state: Runs,
-    drive: np.ndarray,
-    weights: np.ndarray,
-    noise: np.ndarray,
-    coefficients: Coefficients,
-    gap_v: float,
-    steps_per_bin: int,
-) -> tuple[np.ndarray, Recorded]:
-    """As `run_on`, and keep what the rule needs."""
-    counts, *kept = _advance(
-        state, drive, weights, noise, coefficients, gap_v, steps_per_bin, True
-    )
-    return counts, Recorded(*kept)
-
-
-def _advance(state, drive, weights, noise, coefficients, gap_v, steps_per_bin, recording):
     dtype = state.voltage.dtype
     membrane, gain, synapse, refractory = coefficients
-    n_hidden = len(weights)
+    n_hidden, (n, n_runs) = len(weights), state.voltage.shape
     n_steps = len(drive) * steps_per_bin
-    n, n_runs = state.voltage.shape
-    kept = (n_steps, n, n_runs) if recording else (0, n, n_runs)
-    distance = np.empty(kept, dtype)
-    output = np.zeros((kept[0], n - n_hidden, n_runs), dtype)
-    most = n_hidden * n_runs * (n_steps // (refractory + 1) + 1) if recording else 0
-    steps, hidden, runs = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    known = record == "rule"
+    distance = np.empty((n_steps * known, n, n_runs), dtype)
+    output = np.zeros((n_steps * (record != "counts"), n - n_hidden, n_runs), dtype)
+    most = n_hidden * n_runs * (n_steps // (refractory + 1) + 1) * known
+    steps, hidden, runs = (np.empty(most, np.int32) for _ in range(3))
     counts, n_spikes = _run(
         *state,
         np.ascontiguousarray(drive, dtype),
         np.ascontiguousarray(weights, dtype),
-        noise.astype(dtype),
+        np.asarray(noise, dtype),
         _quantiles().astype(dtype),
         steps_per_bin,
         dtype.type(membrane),
@@ -176,7 +160,7 @@ def _advance(state, drive, weights, noise, coefficients, gap_v, steps_per_bin, r
         hidden,
         runs,
     )
-    return counts, distance, output, steps[:n_spikes], hidden[:n_spikes], runs[:n_spikes]
+    return counts, Recorded(distance, output, steps[:n_spikes], hidden[:n_spikes], runs[:n_spikes])
 
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
@@ -204,7 +188,7 @@ def _run(
     n, n_runs = voltage.shape
     n_hidden = weights.shape[0]
     counts = np.zeros((drive.shape[0], n - n_hidden), np.int64)
-    recording = distance.shape[0] > 0
+    recording, keeping = distance.shape[0] > 0, output.shape[0] > 0
     scratch = np.empty(n_runs, voltage.dtype)
     zero = voltage.dtype.type(0)
     fired = np.empty((n * n_runs, 2), np.int32)
@@ -254,6 +238,6 @@ def _run(
                     n_kept += 1
             else:
                 counts[row, i - n_hidden] += 1
-                if recording:
+                if keeping:
                     output[t, i - n_hidden, r] = 1
     return counts, n_kept

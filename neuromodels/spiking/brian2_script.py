@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from neuromodels.options import OptionError, nearest
-from neuromodels.spiking.brian2_text import IMPORTS, delays, embedded, loaded, model, script
+from neuromodels.spiking import brian2_text
 from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import whole_steps
 from neuromodels.spiking.simulation import Events
@@ -69,7 +69,9 @@ def brian2_script(
         Weights or spikes are not this network's, or Brian2 cannot express them.
     """
     n_steps = _checked(network, weights, inputs, duration_s, codegen)
-    return script(network, embedded(network, weights, inputs), n_steps, codegen)
+    return brian2_text.script(
+        network, brian2_text.embedded(network, weights, inputs), n_steps, codegen
+    )
 
 
 def write_brian2_script(
@@ -112,11 +114,11 @@ def write_brian2_script(
     n_steps = _checked(network, weights, inputs, duration_s, codegen)
     check_target(path, overwrite)
     if sum(np.size(w) for w in weights.values()) + 2 * len(inputs.steps) <= MOST_EMBEDDED:
-        data = embedded(network, weights, inputs)
+        data = brian2_text.embedded(network, weights, inputs)
     else:
         beside = path.with_suffix(".npz")
         arrays = {"input_steps": inputs.steps, "input_neurons": inputs.neurons}
-        arrays |= {f"{name}_delay_steps": d for name, d in delays(network).items()}
+        arrays |= {f"{name}_delay_steps": d for name, d in brian2_text.delays(network).items()}
         arrays |= {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()}
 
         def write(temporary: Path) -> None:
@@ -124,8 +126,8 @@ def write_brian2_script(
                 np.savez_compressed(file, **arrays)
 
         write_whole(beside, write, overwrite)
-        data = loaded(network, beside.name)
-    text = script(network, data, n_steps, codegen)
+        data = brian2_text.loaded(network, beside.name)
+    text = brian2_text.script(network, data, n_steps, codegen)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), overwrite)
     return path
 
@@ -170,13 +172,13 @@ def run_brian2(
     names = {
         "input_steps": inputs.steps,
         "input_neurons": inputs.neurons,
-        "delay_steps": delays(network),
+        "delay_steps": brian2_text.delays(network),
         "weights": {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()},
     }
     # The script is run as it stands: what the referee tests is what a user gets.
     target, dt = prefs["codegen.target"], float(defaultclock.dt)
     try:
-        text = IMPORTS + model(network, n_steps, codegen)
+        text = brian2_text.IMPORTS + brian2_text.model(network, n_steps, codegen)
         exec(compile(text, "<brian2_script>", "exec"), names)
     finally:
         prefs["codegen.target"] = target

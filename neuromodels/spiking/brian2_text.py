@@ -54,7 +54,7 @@ _INTEGRATORS = {
 
 
 def delays(network: SpikingNetwork) -> dict[str, np.ndarray]:
-    """Delay of every neuron that drives others, in steps, by population."""
+    """Return the delay of every neuron that drives others, in steps, by population."""
     sources = {c.source for c in network.connections}
     bounds = network.offsets
     return {
@@ -65,6 +65,7 @@ def delays(network: SpikingNetwork) -> dict[str, np.ndarray]:
 
 
 def script(network: SpikingNetwork, data: str, n_steps: int, codegen: str) -> str:
+    """Return the whole script, given the part that makes or reads its numbers."""
     arrows = " -> ".join(f"{n} ({s})" for n, s in zip(network.names, network.sizes, strict=True))
     recurrent = [network.names[i] for i in network.recurrent]
     if recurrent:
@@ -99,7 +100,7 @@ if __name__ == "__main__":
 
 
 def model(network: SpikingNetwork, n_steps: int, codegen: str) -> str:
-    """Write the part that reads input_steps, input_neurons, delay_steps, weights; gives spikes."""
+    """Return the part that builds the network and runs it."""
     p, refractory = network.parameters, network.coefficients.refractory_steps
     equations, method, operations = _INTEGRATORS[network.membrane, network.synapse]
     groups = "".join(
@@ -174,6 +175,7 @@ spikes = {{
 
 
 def embedded(network: SpikingNetwork, weights: Mapping[str, np.ndarray], inputs: Events) -> str:
+    """Return the part of a script that holds its numbers itself."""
     lines = [
         "# Spikes of the input: steps of dt, and neurons.",
         f"input_steps = {_array(inputs.steps, 'int')}",
@@ -207,10 +209,11 @@ def _names(names: Iterable[str]) -> str:
 
 
 def loaded(network: SpikingNetwork, file: str) -> str:
-    return f'''\
+    """Return the part of a script that reads its numbers from a file beside it."""
+    return f"""\
 # Spikes of the input (steps of dt, neurons), axonal delays of the source neurons (steps), and
 # weights in volts (a row for each source neuron, a column for each target).
-with np.load(Path(__file__).with_name("{file}")) as file:
+with np.load(Path(__file__).with_name({file!r})) as file:
     input_steps, input_neurons = file["input_steps"], file["input_neurons"]
     delay_steps = {{
         name: file[name + "_delay_steps"] for name in {_names(delays(network))}
@@ -218,4 +221,4 @@ with np.load(Path(__file__).with_name("{file}")) as file:
     weights = {{
         name: file[name] for name in {_names(c.name for c in network.connections)}
     }}
-'''
+"""

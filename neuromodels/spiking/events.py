@@ -37,6 +37,19 @@ class SpikeEvents(NamedTuple):
         """Return trial · n_steps + step of each spike, (spike,) int64."""
         return np.repeat(np.arange(len(self.row_start) - 1), np.diff(self.row_start))
 
+    def select(self, trials: np.ndarray) -> SpikeEvents:
+        """Return some trials, in the order given."""
+        n_steps = self.shape[1]
+        trials = np.asarray(trials)
+        rows = (trials[:, None] * n_steps + np.arange(n_steps)).ravel()
+        counts = (self.row_start[1:] - self.row_start[:-1])[rows]
+        row_start = np.concatenate([[0], np.cumsum(counts)])
+        parts = [
+            self.sources[self.row_start[trial * n_steps] : self.row_start[(trial + 1) * n_steps]]
+            for trial in trials
+        ]
+        return SpikeEvents(row_start, np.concatenate(parts), (len(trials), *self.shape[1:]))
+
     def to_dense(self, like: Tensor) -> Tensor:
         """Return zeros and ones, (trial, step, source), in the precision and on the device of like.
 
@@ -80,9 +93,7 @@ def spike_events(
         for what, value, stop in (("step", steps, n_steps), ("neuron", neurons, n_sources)):
             if value.size and (value.min() < 0 or value.max() >= stop):
                 wrong = value[(value < 0) | (value >= stop)][0]
-                raise OptionError(
-                    f"{what} {wrong} is outside 0 … {stop - 1}.", f"trial {trial}"
-                )
+                raise OptionError(f"{what} {wrong} is outside 0 … {stop - 1}.", f"trial {trial}")
         rows.append(trial * n_steps + steps)
         sources.append(neurons)
     return _sorted_events(

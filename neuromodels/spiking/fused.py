@@ -114,7 +114,7 @@ def fused_layer(
         raise OptionError(f"reset_gradient = {reset_gradient!r} is unknown.")
     if not can_fuse(weight, surrogate):
         raise OptionError(
-            f"the surrogate {surrogate.name!r} on {weight.device} in {weight.dtype} is not compiled.",
+            f"surrogate {surrogate.name!r} on {weight.device} in {weight.dtype} is not compiled.",
             remedy="Use the layer's engine 'steps'.",
         )
     form = (surrogate.compiled_shape, surrogate.slope_per_v, surrogate.height)
@@ -207,7 +207,7 @@ class _Fused(torch.autograd.Function):
         state = [value.detach().clone(memory_format=torch.contiguous_format) for value in
                  (voltage, current, held)]  # fmt: skip
         fired_start = np.empty(n_batch * n_steps + 1, np.int64)
-        fired = np.empty(int(SPARSE_BELOW * n_batch * n_steps * n), np.int32)
+        fired = np.empty(n + int(SPARSE_BELOW * n_batch * n_steps * n), np.int32)
         n_fired = run_forward(
             *_rows(events), _array(weight, weight), _array(drive, weight),
             _array(recurrent, weight, 2), settings.delays, settings.constants(weight.dtype)[:5],

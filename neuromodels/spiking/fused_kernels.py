@@ -242,7 +242,11 @@ def run_backward(
     membrane, gain, synapse, rest, threshold, slope, height = constants
     zero, one, gap = _number(rest, 0), _number(rest, 1), threshold - rest
     by_events, by_drive = grad_weight.size > 0, grad_drive.size > 0
-    is_recurrent, by_spikes, by_trace = recurrent.size > 0, grad_spikes.size > 0, grad_trace.size > 0
+    is_recurrent, by_spikes, by_trace = (
+        recurrent.size > 0,
+        grad_spikes.size > 0,
+        grad_trace.size > 0,
+    )
     a_u, a_i = np.empty_like(grad_voltage[0]), np.empty_like(grad_voltage[0])
     distance, free = np.empty_like(a_u), np.ones_like(a_u)
     slopes, g = np.zeros_like(a_u), np.zeros_like(a_u)

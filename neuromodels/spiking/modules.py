@@ -104,10 +104,11 @@ class LILayer(nn.Module):
             raise OptionError(f"a layer of {n_out} neurons with {n_in} sources cannot be.")
         if engine not in ("auto", "fused", "steps"):
             raise OptionError(f"engine = {engine!r} is unknown.", remedy="auto, fused or steps.")
-        self.parameters = parameters or LIFParameters()
+        # Not `parameters`, which is torch's name for weights.
+        self.constants: LIFParameters = parameters or LIFParameters()
         self.dt_s = dt_s
         self.coefficients: Coefficients = lif_coefficients(
-            self.parameters, dt_s, membrane=membrane, synapse=synapse
+            self.constants, dt_s, membrane=membrane, synapse=synapse
         )
         self.engine = engine
         self.delays = _delays(delay_steps, n_in, "delay_steps")
@@ -132,7 +133,7 @@ class LILayer(nn.Module):
             Trials.
         """
         pending = self.weight.new_zeros((n_batch, int(self.delays.max()), self.n_in))
-        neurons = resting_state(self.parameters, (n_batch, self.n_out), self.weight)
+        neurons = resting_state(self.constants, (n_batch, self.n_out), self.weight)
         return LayerState(neurons, pending, self.weight.new_zeros((n_batch, 0, self.n_out)))
 
     def forward(
@@ -183,7 +184,7 @@ class LILayer(nn.Module):
     def _simulate(
         self, arriving: Tensor | SpikeEvents, state: LayerState, events: SpikeEvents | None
     ) -> tuple[Tensor, LIFState, Tensor, SpikeEvents | None]:
-        rest = self.parameters.rest_v
+        rest = self.constants.rest_v
         if self._fuses(None):
             out, neurons = fused_integrator(
                 arriving, self.weight, state.neurons, self.coefficients, rest, events
@@ -336,7 +337,7 @@ class LIFLayer(LILayer):
             if self.recurrent_weight is not None:
                 recurrence = Recurrence(self.recurrent_weight, self.recurrent_delays, recurrent)
             spikes, neurons, events = fused_layer(
-                arriving, self.weight, state.neurons, self.coefficients, self.parameters,
+                arriving, self.weight, state.neurons, self.coefficients, self.constants,
                 self.surrogate, self.reset_gradient, recurrence, events,
             )  # fmt: skip
         else:
@@ -357,7 +358,7 @@ class LIFLayer(LILayer):
         ]
         for t, current in enumerate(currents):
             spikes, neurons = fire(
-                neurons, self.coefficients, self.parameters, self.surrogate, self.reset_gradient
+                neurons, self.coefficients, self.constants, self.surrogate, self.reset_gradient
             )
             sent.append(spikes)
             if self.recurrent_weight is not None:
@@ -460,9 +461,7 @@ def _delays(steps: int | Sequence[int], n: int, what: str) -> np.ndarray:
     return np.array(np.broadcast_to(delays, (n,)), dtype=np.int64)
 
 
-def _initial(
-    n_in: int, n_out: int, scale_v: float, generator: torch.Generator | None
-) -> Tensor:
+def _initial(n_in: int, n_out: int, scale_v: float, generator: torch.Generator | None) -> Tensor:
     if not scale_v > 0:
         raise OptionError(f"weight_scale_v = {scale_v:g} V must be positive.")
     return torch.randn((n_in, n_out), generator=generator) * (scale_v / math.sqrt(n_in))

@@ -168,7 +168,7 @@ def lif_coefficients(
     Raises
     ------
     OptionError
-        The step does not fit the time constants.
+        The step does not fit the time constants or the refractory period.
     """
     tau_mem, tau_syn = parameters.tau_mem_s, parameters.tau_syn_s
     short = "tau_syn_s" if tau_syn < tau_mem else "tau_mem_s"
@@ -183,5 +183,5 @@ def lif_coefficients(
         membrane_decay,
         gain,
         decay_factor(tau_syn, dt_s, synapse),
-        round(parameters.refractory_s / dt_s),
+        whole_steps(parameters.refractory_s, dt_s, "refractory_s"),
     )

@@ -53,8 +53,8 @@ def to_nir(
     Returns
     -------
     nir.NIRGraph
-        Its metadata hold what is lost (``lost``, one line each) and the constants that `nir_import.from_nir`
-        makes the network again from.
+        Its metadata hold what is lost (``lost``, one line each), and the constants from which
+        `nir_import.from_nir` makes the network again.
 
     Warns
     -----

@@ -58,7 +58,8 @@ class Activity(NamedTuple):
     arrivals : tuple of Events
         The same spikes, and earlier ones, where they arrive: after the axonal delay.
     distance : tuple of numpy.ndarray
-        (step, neuron) U − threshold of every population but the input, V; empty if not recorded.
+        (step, neuron) U − threshold of every population but the input, V; σ' of it where a
+        surrogate was given; empty if not recorded.
     """
 
     spikes: tuple[Events, ...]
@@ -71,7 +72,7 @@ def resting_state(network: SpikingNetwork, dtype: type = np.float64) -> NetworkS
     n = sum(network.sizes[1:])
     none = np.empty(0, dtype=np.int64)
     return NetworkState(
-        np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, np.int64), Events(none, none)
+        np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, np.int32), Events(none, none)
     )
 
 
@@ -83,6 +84,7 @@ def simulate(
     state: NetworkState | None = None,
     *,
     record: Literal["before reset", "after reset", "no"] = "before reset",
+    superspike: tuple[float, float] | None = None,
     drive: np.ndarray | None = None,
     steps_per_row: int = 1,
     noise: np.ndarray | None = None,
@@ -104,6 +106,9 @@ def simulate(
         Where to go on; at rest by default. It is not changed.
     record : {"before reset", "after reset", "no"}
         Which voltage to keep: the one compared with the threshold, or the one that a spike leaves.
+    superspike : tuple of float, optional
+        (β, height): record height · (1 + |β (U − threshold)|)⁻² instead of the voltage, with β in
+        1/V. The same as `SuperSpikeSurrogate.derivative`, but without a second pass.
     drive : numpy.ndarray, optional
         (row, neuron) added to the current of every neuron but the input at each step, V.
     steps_per_row : int
@@ -141,7 +146,9 @@ def simulate(
     if noise is None:
         noise = np.empty(0, dtype)
     rows = 0 if record == "no" else n_steps
-    distance = np.empty((rows, n_neurons), dtype)
+    # One block per population, so that each is contiguous.
+    recorded = np.empty(rows * n_neurons, dtype)
+    beta, height = superspike or (0.0, 0.0)
     membrane, gain, synapse, refractory = network.coefficients
     spike_steps, spike_ids, late_steps, late_ids, n_arrived = _run(
         n_steps,
@@ -164,7 +171,9 @@ def simulate(
         refractory,
         dtype.type(network.parameters.gap_v),
         record == "after reset",
-        distance,
+        dtype.type(beta),
+        dtype.type(height),
+        recorded,
     )
     under_way = Events(late_steps[n_arrived:] - n_steps, late_ids[n_arrived:])
     sent_by_input = inputs.steps < n_steps
@@ -173,8 +182,10 @@ def simulate(
         *_by_population(spike_steps, spike_ids, offsets)[1:],
     )
     arrivals = _by_population(late_steps[:n_arrived], late_ids[:n_arrived], offsets)
-    bounds = offsets[1:] - n_input
-    parted = tuple(distance[:, a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    parted = tuple(
+        recorded[rows * (start - n_input) :][: rows * size].reshape(rows, size)
+        for start, size in zip(offsets[1:-1], network.sizes[1:], strict=True)
+    )
     after = NetworkState(voltage, current, held, under_way)
     return Activity(spikes, arrivals, parted), after
 
@@ -223,7 +234,9 @@ def _run(
     refractory,
     gap,
     after_reset,
-    distance,
+    beta,
+    height,
+    recorded,
 ):
     n, n_input = voltage.size, offsets[1]
     longest = delays.max() + 1
@@ -237,32 +250,43 @@ def _run(
     arrived_steps = np.empty(most + sent.size, np.int64)
     arrived_ids = np.empty(most + sent.size, np.int64)
     n_arrived, known = 0, 0
-    recording = distance.shape[0] > 0
-    scratch = np.empty(n, voltage.dtype)
+    recording = recorded.size > 0
+    distance = np.empty(n, voltage.dtype)
+    zero, one = voltage.dtype.type(0), voltage.dtype.type(1)
     if noise.size:
         np.random.seed(seed)
     for t in range(n_steps):
-        row = distance[t] if recording else scratch
         for i in range(n):
             moved = voltage[i] * membrane + current[i] * gain
-            free = held[i] == 0
-            moved = moved if free else voltage.dtype.type(0)
-            held[i] -= 0 if free else 1
+            moved = moved if held[i] == 0 else zero
             voltage[i] = moved
-            row[i] = moved - gap
+            distance[i] = moved - gap
+        for i in range(n):
+            held[i] = max(held[i] - 1, 0)
             current[i] *= synapse
         for i in range(n):
-            if row[i] > 0:
+            if distance[i] > 0:
                 voltage[i] = 0
                 held[i] = refractory
                 if after_reset:
-                    row[i] = -gap
+                    distance[i] = -gap
                 spike_steps[n_spikes] = t
                 spike_ids[n_spikes] = n_input + i
                 n_spikes += 1
                 slot = (t + delays[n_input + i]) % longest
                 waiting[slot, n_waiting[slot]] = n_input + i
                 n_waiting[slot] += 1
+        if recording:
+            for p in range(1, offsets.size - 1):
+                start, size = offsets[p] - n_input, offsets[p + 1] - offsets[p]
+                begin = n_steps * start + t * size
+                seen, kept = distance[start : start + size], recorded[begin : begin + size]
+                if height > 0:
+                    for i in range(size):
+                        scaled = one + abs(beta * seen[i])
+                        kept[i] = height / (scaled * scaled)
+                else:
+                    kept[:] = seen
         if drive.shape[0]:
             added = drive[t // steps_per_row]
             for i in range(n):

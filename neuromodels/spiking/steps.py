@@ -48,17 +48,15 @@ class _Replace(torch.autograd.Function):
     """Value of the second, gradient to the first; exact, which a + (b − a) is not."""
 
     @staticmethod
-    def forward(_: Any, carrier: Tensor, value: Tensor) -> Tensor:  # noqa: ARG004
+    def forward(ctx: Any, carrier: Tensor, value: Tensor) -> Tensor:  # noqa: ARG004
         return value.clone()
 
     @staticmethod
-    def backward(_: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
         return grad, None
 
 
-def resting_state(
-    parameters: LIFParameters, shape: tuple[int, ...], like: Tensor
-) -> LIFState:
+def resting_state(parameters: LIFParameters, shape: tuple[int, ...], like: Tensor) -> LIFState:
     """Return neurons at rest without current.
 
     Parameters

@@ -233,7 +233,7 @@ def test_after_reset_the_surrogate_at_a_spike_is_a_121st_of_its_peak():
     case = Case(0, record="after reset")
     for spikes, values in zip(case.spikes[1:], case.surrogates, strict=True):
         at_spikes = values[spikes > 0]
-        assert np.abs(at_spikes * 121 - 1).max() < 1e-12
+        assert (at_spikes * 121 - 1).abs().max() < 1e-12
 
 
 def test_reading_the_surrogate_before_or_after_reset_changes_the_rule():
