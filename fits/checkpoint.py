@@ -51,3 +51,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] 
             )
         )
         return arrays, json.loads(file.attrs["state"])
+
+
+def plain(value: Any) -> Any:
+    """What JSON makes of a value: tuples are lists. To compare it with what was stored."""
+    return json.loads(json.dumps(value))

@@ -21,7 +21,7 @@ from neuromodels.fits.progress import Progress, make_progress
 from neuromodels.fits.store import Store
 from neuromodels.fits.task import Task, prepare
 from neuromodels.fits.windows import candidate_histories
-from neuromodels.models import ModelSpec
+from neuromodels.models import SEEDED, ModelSpec
 from neuromodels.options import OptionError
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def comparison_of(fitted: Fit) -> Comparison:
     Comparison
         For its table and figures.
     """
-    fitted_nodes = {"parameters", "history", "diagnostics", "predictions"}
+    fitted_nodes = {"parameters", "history", "diagnostics", "predictions", "distances"}
     place = f"fits/{node_name(fitted.label)}/{fitted.attrs['seed']}/{fitted.attrs['fold']}"
     nodes = {}
     for node in fitted.tree.subtree:
@@ -307,7 +307,7 @@ def _one_fit(
         progress.start(request.label, 1)
         progress.finish("finished before")
         return found
-    if seed != first_seed and request.spec.kind != "retina-cnn":
+    if seed != first_seed and request.spec.kind not in SEEDED:
         # A convex fit has no chance in it: every seed has the same one.
         tree = done[request.label, first_seed].tree.copy()
         tree.attrs = dict(tree.attrs) | {"seed": seed}

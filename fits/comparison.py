@@ -15,6 +15,8 @@ from neuromodels.fits.fit import RESULT, Fit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neuromodels.fits.superspike.record import SpikingRun
+
 
 class Comparison:
     """Models fitted to one recording and scored side by side.

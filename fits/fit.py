@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,6 +72,10 @@ def fit_request(
     wall, cpu = time.monotonic(), time.process_time()
     if request.spec.kind == "retina-cnn":
         from neuromodels.fits.networks import fit_network as fit_it
+    elif request.spec.kind == "spiking":
+        from neuromodels.fits.spiking import fit_spiking
+
+        fit_it = partial(fit_spiking, recording=task.recording, stimulus=task.stimulus)
     else:
         from neuromodels.fits.glm.fitting import fit_convex as fit_it
     outcome = fit_it(
@@ -90,8 +94,13 @@ def fit_request(
         for role, blocks in task.roles().items()
         if blocks
     }
+    more = {}
+    if request.spec.kind == "spiking":
+        from neuromodels.fits.spike_distances import spike_distances
+
+        more["distances"] = spike_distances(outcome.model, task, seed=seed)
     times = {"wall_time_s": time.monotonic() - wall, "cpu_time_s": time.process_time() - cpu}
-    return Fit(_fit_tree(request, task, outcome, predictions, seed, times))
+    return Fit(_fit_tree(request, task, outcome, predictions, seed, times, more))
 
 
 def _fit_tree(
@@ -101,6 +110,7 @@ def _fit_tree(
     predictions: dict[str, list[Prediction]],
     seed: int,
     times: dict[str, float],
+    more: dict[str, xr.Dataset],
 ) -> xr.DataTree:
     model = outcome.model
     diagnostics = xr.Dataset(
@@ -119,6 +129,7 @@ def _fit_tree(
         "parameters": with_units(model.parameters_dataset(), _grid(task)),
         "history": with_units(outcome.history),
         "diagnostics": with_units(diagnostics),
+        **{name: with_units(dataset) for name, dataset in more.items()},
     }
     for role, found in predictions.items():
         blocks = task.roles()[role]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +60,17 @@ def _search(
     score_from: int,
     store: Path | None,
     progress: Progress,
+    train: Callable[..., tuple[EncodingModel, Any]],
 ) -> list[float]:
     """Validation score of each window after a short training; finished ones are kept in `store`."""
-    short = replace(options, epochs=options.search_epochs, patience=options.search_epochs)
+    short = options.for_search()
     scores: list[float] = []
     for index, history in enumerate(histories):
         done = store / f"history_{index}.h5" if store else None
         if done is not None and (found := load_checkpoint(done)):
             scores.append(float(found[0]["score"]))
             continue
-        _, record = _train(
+        _, record = train(
             spec,
             data,
             partition,
@@ -97,6 +98,7 @@ def fit_network(
     store: Path | None,
     search_store: Path | None,
     progress: Progress,
+    train: Callable[..., tuple[EncodingModel, Any]] = _train,
 ) -> Outcome:
     """Train a network; a window of "auto" is first chosen by short trainings.
 
@@ -118,6 +120,8 @@ def fit_network(
         Folders that hold the running state of this fit, and of the choice of the window.
     progress : Progress
         Told after every epoch.
+    train : callable
+        Trains one model with a given window.
 
     Returns
     -------
@@ -144,12 +148,13 @@ def fit_network(
             score_from=score_from,
             store=search_store,
             progress=progress,
+            train=train,
         )
         chosen = histories[int(np.argmax(scores))]
         before = len(histories) * options.search_epochs
         diagnostics["search"] = (("candidate_history",), np.array(scores))
         diagnostics["candidate_history"] = np.array(histories)
-    model, record = _train(
+    model, record = train(
         spec,
         data,
         partition,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from neuromodels.fits.spiking_training import SpikingTrainingOptions
 from neuromodels.fits.training import TrainingOptions
 from neuromodels.models import REGISTRY, ModelSpec, parse
 from neuromodels.options import OptionError, make_options, names, nearest
@@ -65,18 +66,19 @@ class Request:
         Name in tables and files.
     spec : ModelSpec
         The model.
-    options : ConvexOptions or TrainingOptions
+    options : ConvexOptions, TrainingOptions or SpikingTrainingOptions
         How it is fitted.
     """
 
     label: str
     spec: ModelSpec
-    options: ConvexOptions | TrainingOptions
+    options: ConvexOptions | TrainingOptions | SpikingTrainingOptions
 
 
 def options_class(kind: str) -> type:
     """Options of the fitting procedure of a kind of model."""
-    return TrainingOptions if kind == "retina-cnn" else ConvexOptions
+    trained = {"retina-cnn": TrainingOptions, "spiking": SpikingTrainingOptions}
+    return trained.get(kind, ConvexOptions)
 
 
 def make_request(

@@ -96,12 +96,45 @@ def stimulus_rates(model: nn.Module, block: Block) -> np.ndarray:
     """
     lead_in, n_bins = model.lead_in, block.n_bins
     rates = np.full((n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
+    if hasattr(model, "respond"):
+        # Neurons with a state: only what drives them may be computed piece by piece.
+        rates[lead_in:] = model.respond(drive_of_block(model, block)).numpy()
+        return rates
     size = _chunk_size(model, block)
     for start in range(lead_in, n_bins, size):
         stop = min(start + size, n_bins)
         movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
         rates[start:stop] = model(movie)[0].numpy()
     return rates
+
+
+@torch.no_grad()
+def drive_of_block(
+    model: nn.Module, block: Block, start: int = 0, stop: int | None = None
+) -> torch.Tensor:
+    """What the stimulus gives to a model whose neurons have a state, bin by bin.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        With ``drive(stimulus)``, which sees `lead_in` bins, and ``respond(drive)``.
+    block : Block
+        The stretch.
+    start, stop : int
+        Bins of it that are looked at.
+
+    Returns
+    -------
+    torch.Tensor
+        (bin, unit), from bin `start` + `lead_in` on.
+    """
+    lead_in, stop = model.lead_in, block.n_bins if stop is None else stop
+    size, parts = _chunk_size(model, block), []
+    for first in range(start + lead_in, stop, size):
+        last = min(first + size, stop)
+        movie = torch.from_numpy(block.movie(first - lead_in, last))[None]
+        parts.append(model.drive(movie)[0])
+    return torch.cat(parts)
 
 
 @torch.no_grad()

@@ -350,10 +350,31 @@ def _all_scores(table: _Table) -> list[str]:
             cells = " ".join(number(value, 3) for value in each)
             pair = " ".join(number(float(pooled.sel(reduction=r)), 3) for r in ("mean", "ratio"))
             lines.append(f"  {model:<22} {pair}   {cells}")
+    lines += _distances(table)
     lines.append("ceilings   (per cell)")
     for name in details["ceiling"].coords["ceiling_kind"].values:
         cells = " ".join(number(v, 3) for v in details["ceiling"].sel(ceiling_kind=name).values)
         lines.append(f"  {name:<29} {cells}")
+    return lines
+
+
+def _distances(table: _Table) -> list[str]:
+    """Distances between spike trains, beside what gives them a meaning."""
+    lines = []
+    for model in table.comparison.models:
+        tree = table.comparison.fit(model).tree
+        if "distances" not in tree.children:
+            continue
+        found = tree["distances"].to_dataset()
+        role, pairs = found.attrs["role"], found.attrs["n_pairs"]
+        lines.append(
+            f"spike trains of {model}   ({role}, {pairs} pairs; mean over cells, then each)"
+        )
+        for measure in found["measure"].values:
+            for pair in found["pair"].values:
+                each = found["distance"].sel(measure=measure, pair=pair).values
+                cells = " ".join(number(value, 1) for value in (each.mean(), *each))
+                lines.append(f"  {measure!s:<15} {pair!s:<22} {cells}")
     return lines
 
 

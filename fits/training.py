@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from neuromodels.analysis.metrics import bits_per_spike
 from neuromodels.datasets.blocks import Block
-from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
 from neuromodels.fits.memory import bins_at_once
 from neuromodels.fits.predictions import stimulus_rates
 from neuromodels.fits.progress import Progress
@@ -81,6 +80,10 @@ class TrainingOptions:
             raise OptionError(
                 "learning_rate and gradient_clip must be positive, weight_decay not negative."
             )
+
+    def for_search(self) -> TrainingOptions:
+        """Options of the short runs that choose among several histories."""
+        return replace(self, epochs=self.search_epochs, patience=self.search_epochs)
 
 
 def poisson_loss(rate: Tensor, count: Tensor) -> Tensor:
@@ -349,7 +352,7 @@ class Trainer:
     def _restore(
         self, arrays: dict[str, np.ndarray], state: dict[str, Any], identity: dict[str, Any]
     ) -> None:
-        if state["is"] != _plain(identity):
+        if state["is"] != plain(identity):
             raise OptionError(
                 "the stored state of this fit was made with other options or data.",
                 remedy="Resume with the same options, or start again with overwrite.",
@@ -370,8 +373,3 @@ class Trainer:
         self.order.set_state(torch.from_numpy(arrays["random/order"]))
         if "random/model" in arrays:
             self.model.generator.set_state(torch.from_numpy(arrays["random/model"]))
-
-
-def _plain(value: Any) -> Any:
-    """What JSON makes of a value, to compare it with what was stored."""
-    return json.loads(json.dumps(value))

@@ -47,7 +47,15 @@ REGISTRY = {
         "RetinaCNNOptions",
         "convolutional network; temporal window chosen on validation blocks",
     ),
+    "spiking": Entry(
+        "spiking",
+        "Spiking",
+        "SpikingOptions",
+        "spiking network trained by the SuperSpike rule on the spikes themselves",
+    ),
 }
+#: Kinds whose fit starts from random weights: their seeds differ.
+SEEDED = ("retina-cnn", "spiking")
 
 
 @dataclass(frozen=True)
@@ -122,7 +130,7 @@ class ModelSpec:
 
 
 def _construct(model_class: type, data: Any, options: Any, seed: int) -> Any:
-    seeded = {"seed": seed} if model_class.kind == "retina-cnn" else {}
+    seeded = {"seed": seed} if model_class.kind in SEEDED else {}
     return model_class(data, options, **seeded)
 
 
@@ -210,6 +218,11 @@ def retina_cnn(preset: str | None = None, **options: Any) -> ModelSpec:
         No such preset, no such option, or a value that it cannot have.
     """
     return _spec("retina-cnn", preset, options)
+
+
+def spiking(**options: Any) -> ModelSpec:
+    """Return a spiking network to fit; options as `neuromodels.encoding.spiking.SpikingOptions`."""
+    return _spec("spiking", None, options)
 
 
 def build_from_config(config: dict[str, Any]) -> Any:

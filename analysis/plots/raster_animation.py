@@ -85,8 +85,11 @@ def animate_learning(
         record has no spikes of any epoch.
     """
     path = Path(path)
-    _check(path, fps)
-    check_output(path, overwrite)
+    if not 0 < fps <= 50:
+        raise InputError(
+            f"is {fps}", where="animate_learning: fps", remedy="Choose up to 50 frames per second."
+        )
+    check_film(path, overwrite)
     film = _Film(record, lines, tolerance_s)
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
 
@@ -101,15 +104,20 @@ def animate_learning(
         return write_whole(path, lambda name: write(film, shown(), name, fps), overwrite)
 
 
-def _check(path: Path, fps: float) -> None:
+def check_film(path: str | Path, overwrite: bool = False) -> None:
+    """Refuse, before a long training, a film that could not be written after it.
+
+    Raises
+    ------
+    InputError
+        The file exists or cannot be written, its name ends otherwise, or ffmpeg is missing.
+    """
+    path = Path(path)
     if path.suffix.lower() not in KINDS:
         raise InputError(
             "is no film that can be written", where=str(path), remedy="End it with .gif or .mp4."
         )
-    if not 0 < fps <= 50:
-        raise InputError(
-            f"is {fps}", where="animate_learning: fps", remedy="Choose up to 50 frames per second."
-        )
+    check_output(path, overwrite)
     if path.suffix.lower() == ".mp4":
         from matplotlib.animation import FFMpegWriter
 

@@ -67,12 +67,50 @@ def near(
     Claim
     """
     values = _known(values)
-    said = (f"{reference:.4g}", f"{tolerance:.0%} of it", len(values), source)
+    said = (f"{reference:.4g}", f"{_percent(tolerance)} of it", len(values), source)
     if not len(values):
         return Claim(text, UNDECIDED, "not run", *said)
     off = values.mean() / reference - 1
     verdict = HELD if abs(off) <= tolerance else NOT_HELD
     return Claim(text, verdict, f"{values.mean():.4g} ({off:+.1%})", *said)
+
+
+def all_near(
+    text: str,
+    groups: Mapping[str, tuple[Sequence[float], float, float]],
+    *,
+    source: str = "reference",
+) -> Claim:
+    """Judge whether several means are given values, each within a share of it.
+
+    Parameters
+    ----------
+    text : str
+        The claim.
+    groups : mapping of str to (values, reference, tolerance)
+        By name: values per seed, what their mean should be, largest relative deviation.
+    source : str
+        See `Claim`.
+
+    Returns
+    -------
+    Claim
+        Measured are those that are too far off, or else the one that uses most of its tolerance.
+    """
+    known = {name: (_known(v), ref, width) for name, (v, ref, width) in groups.items()}
+    rule = " or ".join(sorted({_percent(width) for _, _, width in known.values()}, key=len))
+    seeds = min((len(values) for values, _, _ in known.values()), default=0)
+    said = (f"{len(known)} values", f"{rule} of each", seeds, source)
+    if not seeds:
+        return Claim(text, UNDECIDED, "not run", *said)
+    off = {name: values.mean() / ref - 1 for name, (values, ref, _) in known.items()}
+    used = {name: abs(off[name]) / width for name, (_, _, width) in known.items()}
+    far = [name for name in known if used[name] > 1]
+    if far:
+        measured = "off are " + ", ".join(f"{name} ({off[name]:+.1%})" for name in far)
+        return Claim(text, NOT_HELD, measured, *said)
+    worst = max(used, key=lambda name: used[name])
+    return Claim(text, HELD, f"at most {off[worst]:+.1%} ({worst})", *said)
 
 
 def curve_near(
@@ -100,7 +138,7 @@ def curve_near(
     """
     tolerance = np.asarray(tolerance, float)
     widths = sorted(set(tolerance.tolist()))
-    said = " or ".join(f"{width:.0%}" for width in widths) + " at each time"
+    said = " or ".join(map(_percent, widths)) + " at each time"
     expected = f"{len(reference)} values from {times_s[0]:g} to {times_s[-1]:g} s"
     rows = [np.asarray(c, float) for c in curves]
     if not rows or not all(np.isfinite(row).all() for row in rows):
@@ -247,6 +285,10 @@ def rarer(
     p_less, p_greater = (fisher_exact(table, side).pvalue for side in ("less", "greater"))
     verdict = HELD if p_less < 0.05 else NOT_HELD if p_greater < 0.05 else UNDECIDED
     return Claim(text, verdict, f"{measured} (p = {p_less:.2g})", expected, rule, seeds)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
 
 
 def _known(values: Sequence[float]) -> np.ndarray:

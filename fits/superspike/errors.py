@@ -98,7 +98,8 @@ class ErrorFilter:
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that is carried from chunk to chunk."""
-        return {"stages": self.stages} | {f"late_{k}": v for k, v in self.late._asdict().items()}
+        late = {f"late_{k}": v for k, v in self.late._asdict().items()}
+        return {"stages": self.stages.copy()} | late
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from what `state` gave."""

@@ -69,7 +69,7 @@ class EventEngine:
     def state(self) -> dict[str, np.ndarray]:
         """Everything that is carried from chunk to chunk, for a checkpoint."""
         return {
-            "sums": self.sums,
+            "sums": self.sums.copy(),
             "past": self.past,
             "past_steps": self.past_arrivals.steps,
             "past_rows": self.past_arrivals.neurons,

@@ -13,6 +13,8 @@ from neuromodels.options import OptionError
 from neuromodels.spiking.fused_kernels import filter_kernel
 from neuromodels.spiking.kernels import Kernel
 
+#: (output (trial, step, neuron), target) to a scalar.
+Loss = Callable[[Tensor, Tensor], Tensor]
 #: What is taken over trials and neurons.
 Reduction = Literal["mean", "sum", "none"]
 

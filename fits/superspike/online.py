@@ -87,29 +87,46 @@ class OnlineEngine:
         """Go through the steps that follow those seen so far."""
         surrogate = np.ascontiguousarray(chunk.surrogate, self.dtype)
         error = np.ascontiguousarray(chunk.error, self.dtype)
-        if self.error_threshold:
-            error = np.where(np.abs(error) < self.error_threshold, self.dtype.type(0), error)
         steps, rows = joined_arrivals(chunk.arrivals, self.bounds)
-        eligibility, scalar = self.kernels.eligibility, self.dtype.type
         for start in range(0, len(error), _PIECE):
             stop = min(start + _PIECE, len(error))
             a, b = np.searchsorted(steps, (start, stop))
             arrivals = Mismatch(steps[a:b] - start, rows[a:b], np.ones(b - a))
             traces = self.traces(arrivals, stop - start)
-            if self.psp_threshold:
-                traces[traces < self.psp_threshold] = 0
-            _step(
-                traces,
-                surrogate[start:stop],
-                error[start:stop],
-                self.first,
-                self.second,
-                self.sums,
-                self.peak,
-                scalar(eligibility.rise),
-                scalar(eligibility.decay),
-                scalar(self.kept),
-            )
+            self.learn(traces, surrogate[start:stop], error[start:stop])
+            self.silence()
+
+    def learn(self, traces: np.ndarray, surrogate: np.ndarray, error: np.ndarray) -> None:
+        """Go through steps whose PSP traces are known.
+
+        Parameters
+        ----------
+        traces : numpy.ndarray
+            (step, source) x, sources of all connections.
+        surrogate, error : numpy.ndarray
+            (step, neuron), as in `Chunk`.
+        """
+        if self.psp_threshold:
+            traces = np.where(traces < self.psp_threshold, self.dtype.type(0), traces)
+        if self.error_threshold:
+            error = np.where(np.abs(error) < self.error_threshold, self.dtype.type(0), error)
+        eligibility, scalar = self.kernels.eligibility, self.dtype.type
+        _step(
+            traces,
+            surrogate,
+            error,
+            self.first,
+            self.second,
+            self.sums,
+            self.peak,
+            scalar(eligibility.rise),
+            scalar(eligibility.decay),
+            scalar(self.kept),
+        )
+
+    def silence(self) -> None:
+        """Set synapses to zero that nothing has driven for so long that they nearly are."""
+        _silence(self.first, self.second)
 
     def take(self) -> list[np.ndarray]:
         """Return G (n_source, n_target) since the last call, per connection, and start new sums."""
@@ -175,7 +192,11 @@ def _step(traces, surrogate, error, first, second, sums, peak, rise, decay, kept
                     most = peak[j]
                     for i in range(n):
                         most[i] = max(kept * most[i], abs(e[i] * two[i]))
-        for j in range(block, end):
-            if np.abs(second[j]).max() < _NOTHING and np.abs(first[j]).max() < _NOTHING:
-                first[j] = 0
-                second[j] = 0
+
+
+@njit(cache=True)
+def _silence(first, second):
+    for j in range(len(first)):
+        if np.abs(second[j]).max() < _NOTHING and np.abs(first[j]).max() < _NOTHING:
+            first[j] = 0
+            second[j] = 0

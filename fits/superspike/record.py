@@ -14,6 +14,7 @@ import xarray as xr
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.spike_trains import SpikeTrains
 from neuromodels.datasets.storage import SCHEMA_VERSION, read_tree, write_tree
+from neuromodels.fits.checkpoint import plain
 from neuromodels.fits.fit import RESULT, versions
 from neuromodels.fits.superspike.training import SuperSpikeTrainer
 from neuromodels.spiking.network import SpikingNetwork
@@ -268,15 +269,15 @@ def make_run(
     tree.attrs = {
         RESULT: KIND,
         "schema_version": SCHEMA_VERSION,
-        "options": asdict(options),
-        "network": network.config,
+        "options": plain(asdict(options)),
+        "network": plain(network.config),
         "seed": trainer.seed,
         "duration": trainer.task.loop_steps * options.dt_s,
         "loop_steps": trainer.task.loop_steps,
         "dt_s": options.dt_s,
         "kept_epochs": kept,
         "engine": options.chosen_engine,
-        "call": dict(call),
+        "call": plain(dict(call)),
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

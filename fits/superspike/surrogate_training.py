@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +18,9 @@ from torch import Tensor, nn
 
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
 from neuromodels.fits.progress import Progress
+from neuromodels.fits.superspike.losses import Loss
 from neuromodels.options import OptionError
 from neuromodels.spiking.events import SpikeEvents
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class SpikingTrials(NamedTuple):

@@ -172,7 +172,9 @@ def _spread(options: SuperSpikeOptions, keep: int) -> list[int]:
     n_epochs = max(1, round(options.duration_s / options.epoch_s))
     if keep < 1:
         raise OptionError(f"keep = {keep} must be at least 1.")
-    return sorted({round(e) for e in np.geomspace(1, n_epochs, min(keep, n_epochs))})
+    if n_epochs <= keep:
+        return list(range(1, n_epochs + 1))
+    return sorted({round(e) for e in np.geomspace(1, n_epochs, keep)})
 
 
 def _call(

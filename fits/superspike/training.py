@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
+from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.superspike.engines import Chunk, RuleKernels, make_engine
 from neuromodels.fits.superspike.errors import ErrorFilter
@@ -357,7 +358,8 @@ class SuperSpikeTrainer:
             progress.update(self.epoch, self.note())
         while self.epoch < self.n_epochs:
             rate = self.learning_rate
-            self._one_epoch()
+            with plain_interrupts():
+                self._one_epoch()
             row = (
                 self.time_s,
                 self.cost.running,
@@ -442,12 +444,14 @@ class SuperSpikeTrainer:
 
     def identity(self) -> dict[str, Any]:
         """What a stored state must agree with, as JSON holds it."""
-        options = {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in asdict(self.options).items()
-        }
-        about = {"options": options, "seed": self.seed, "sizes": list(self.network.sizes)}
-        return about | {"loop_steps": self.task.loop_steps}
+        return plain(
+            {
+                "options": asdict(self.options),
+                "seed": self.seed,
+                "sizes": self.network.sizes,
+                "loop_steps": self.task.loop_steps,
+            }
+        )
 
 
 def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

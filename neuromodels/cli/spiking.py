@@ -11,11 +11,10 @@ from neuromodels.cli.shared import command, out_options, print_json, settings, s
 
 @command(
     "train-spikes",
-    "  neuromodels train-spikes in.ras target.ras --inputs 200 --outputs 200 \\\n"
-    "      --target-first-id 1 --hidden 256 --out run.h5 --figures figures\n"
-    "  neuromodels train-spikes in.ras target.ras --inputs 100 --outputs 1 --hidden 0 \\\n"
-    "      --seconds 250 --out run.h5\n"
-    "  neuromodels train-spikes ... --out run.h5 --resume\n",
+    "  neuromodels train-spikes in.ras target.ras --inputs 200 --outputs 200 --out run.h5\n"
+    "  neuromodels train-spikes in.ras target.ras --inputs 200 --outputs 200 "
+    "--target-first-id 1 --hidden 128 --seconds 200 --out run.h5 --figures figures\n"
+    "  neuromodels train-spikes in.nwb target.nwb --feedback random --out run.h5 --resume\n",
 )
 @click.argument("inputs_file", metavar="INPUT", type=click.Path())
 @click.argument("target_file", metavar="TARGET", type=click.Path())

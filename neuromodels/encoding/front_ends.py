@@ -73,22 +73,16 @@ class ConvFront(nn.Module):
     ):
         super().__init__()
         channels, *size = data.movie_shape
-        side = kernels_for(data.movie_shape, 1)[0] if options.kernel == "auto" else options.kernel
-        kernel = cut_kernel(side, (size[0], size[1]))
-        stride = options.stride
+        side = kernels_for(data.movie_shape, 1)[0] if kernel == "auto" else kernel
+        cut = cut_kernel(side, (size[0], size[1]))
         if stride == "auto":
-            stride = 1
-            while options.channels * math.prod(_positions(size, kernel, stride)) > MOST_HIDDEN:
-                stride += 1
-                if math.prod(_positions(size, kernel, stride)) == 1:
-                    break
-        self.map = _positions(size, kernel, stride)
-        self.convolution = nn.Conv2d(channels * n_basis, options.channels, kernel, stride)
-        nn.init.normal_(
-            self.convolution.weight, std=(channels * n_basis * math.prod(kernel)) ** -0.5
-        )
+            stride = _stride(size, cut, n_kinds)
+        self.map = _positions(size, cut, stride)
+        self.n_hidden = n_kinds * math.prod(self.map)
+        self.convolution = nn.Conv2d(channels * n_basis, n_kinds, cut, stride)
+        spread = (channels * n_basis * math.prod(cut)) ** -0.5
+        nn.init.normal_(self.convolution.weight, std=spread)
         nn.init.constant_(self.convolution.bias, HIDDEN_START)
-        self.n_hidden = options.channels * math.prod(self.map)
 
     @property
     def weight(self) -> nn.Parameter:

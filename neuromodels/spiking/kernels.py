@@ -70,7 +70,7 @@ class Kernel(NamedTuple):
         return self.gain * (decayed - lfilter([1.0], [1.0, -self.rise], signal, axis=0))
 
     def memory(self, precision: float) -> int:
-        """Steps after which two such kernels in a row have decayed to a relative precision."""
+        """Steps in which two such kernels in a row decay to about a relative precision."""
         slow = -math.log(max(self.rise, self.decay))
         n = -math.log(precision) / slow
         # (n e^-n): the convolution of two equal exponentials decays later than one alone.

@@ -138,7 +138,7 @@ def test_a_restored_engine_goes_on_as_if_nothing_had_happened(name):
     first, second = random_chunk(rng, 700), random_chunk(rng, 900)
     engine = make_engine(name, [(3, 5), (4, 5)], kernels(), DT)
     engine.accumulate(first)
-    stored = {key: value.copy() for key, value in engine.state().items()}
+    stored = engine.state()
     engine.accumulate(second)
     restored = make_engine(name, [(3, 5), (4, 5)], kernels(), DT)
     restored.restore(stored)
@@ -253,6 +253,22 @@ def test_small_traces_and_errors_count_as_zero_when_asked():
     engine = make_engine("online", [(3, 5)], kernels(), DT, psp_threshold=0.2, error_threshold=60.0)
     engine.accumulate(chunk._replace(arrivals=chunk.arrivals[:1]))
     assert relative(engine.take()[0], expected) < 1e-12
+
+
+def test_the_thresholds_of_the_demo_change_next_to_nothing():
+    rng = np.random.default_rng(10)
+    spikes = dense(random_events(5, N_STEPS, 2, rng), N_STEPS, 5)
+    error = convolved(spikes, double_exponential(N_STEPS, 5e-3, 10e-3, DT) / 5e-3)
+    assert 0.1 < (np.abs(error) < 1e-4).mean() < 0.9
+    arrivals = [random_events(n, N_STEPS, 5, rng) for n in (3, 4)]
+    chunk = Chunk(rng.random((N_STEPS, 5)), error, arrivals)
+    sums = []
+    # 1e-7 for a PSP trace, and 1e-7 /ms for an error.
+    for options in ({}, {"psp_threshold": 1e-7, "error_threshold": 1e-4}):
+        engine = make_engine("online", [(3, 5), (4, 5)], kernels(), DT, **options)
+        engine.accumulate(chunk)
+        sums.append(np.concatenate(engine.take()))
+    assert 0 < relative(sums[1], sums[0]) < 1e-5
 
 
 def test_peaks_follow_the_largest_product_of_error_and_eligibility_and_forget():

@@ -99,7 +99,7 @@ def test_a_restored_filter_goes_on_as_before_with_what_was_under_way():
     mismatch = random_mismatch(5)
     errors, other = (ErrorFilter(error_kernel(5e-3, 10e-3, DT), 5, 400) for _ in range(2))
     errors(cut(mismatch, 0, 900), 900)
-    stored = {key: value.copy() for key, value in errors.state().items()}
+    stored = errors.state()
     other.restore(stored)
     rest = cut(mismatch, 900, N_STEPS)
     assert len(stored["late_steps"]) > 0

@@ -1,0 +1,23 @@
+"""SuperSpike: supervised learning in multilayer spiking neural networks."""
+
+from __future__ import annotations
+
+from neuromodels.fits.papers.paper import Paper
+from neuromodels.fits.papers.superspike_figures import draw
+from neuromodels.fits.papers.superspike_raster_claims import LOGO, OXFORD
+from neuromodels.fits.papers.superspike_single import FOUR, SINGLE
+
+PAPER = Paper(
+    name="superspike",
+    citation="Zenke & Ganguli 2018, Neural Computation 30:1514",
+    claim=(
+        "A three-factor rule with a surrogate of the spike's derivative teaches spiking networks, "
+        "also with hidden layers, to answer input spikes with given output spikes."
+    ),
+    sizes={
+        "small": "about 10 minutes on 2 cores; one seed of most networks",
+        "full": "about half an hour on 2 cores; five seeds of all networks",
+    },
+    experiments=(SINGLE, FOUR, LOGO, OXFORD),
+    draw=draw,
+)

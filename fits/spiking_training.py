@@ -1,0 +1,443 @@
+"""Training a spiking network on recorded spike trains by the SuperSpike rule."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neuromodels.datasets.blocks import Block
+from neuromodels.encoding.spiking import Spiking
+from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.memory import share
+from neuromodels.fits.predictions import drive_of_block
+from neuromodels.fits.progress import Progress
+from neuromodels.fits.spiking_rule import rule_gradient
+from neuromodels.fits.superspike.engines import RuleKernels
+from neuromodels.fits.training import TrainingRecord, learning_rate, validation_score
+from neuromodels.options import OptionError
+from neuromodels.spiking.kernels import check_time_constants, error_kernel, psp_kernel
+
+#: Share of the mean rate in a rate that is scored before it is calibrated: zero spikes in all runs
+#: must not mean that a spike is impossible.
+FLOOR_SHARE = 0.005
+#: Spread of the current that a new front end makes, in distances from rest to threshold.
+DRIVE_START = 0.5
+#: Bins from which that spread is measured.
+_START_BINS = 2000
+#: Seed of the noise in validation: the same after every epoch.
+_VALIDATION_SEED = 1
+#: Bytes per step, neuron and run of a stretch: the distance in single precision, with room.
+_BYTES = 12
+
+
+@dataclass(frozen=True)
+class SpikingTrainingOptions:
+    """How a spiking network is fitted to recorded spikes.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the training stretches, at most.
+    share : float
+        Share of the stretches that a pass takes, drawn anew each time.
+    stretch_s : float
+        Recording that makes one update, s.
+    runs_per_stretch : int
+        Noisy runs that are compared with a recorded stretch.
+    compare : {"other runs", "own run"}
+        Which runs the error of a run comes from: "other runs" aims at the recorded rate, "own run"
+        at the loss of single trains, whose best answer to irregular spikes is to send fewer.
+    error_rise_s, error_decay_s : float
+        Of α, the kernel of the van Rossum loss, s.
+    beta_per_v : float
+        β of the surrogate, 1/V.
+    feedback : {"symmetric", "random", "uniform"}
+        How an output's error reaches the hidden neurons.
+    learning_rate : float
+        Highest learning rate of Adam; weights are in distances from rest to threshold.
+    weight_decay : float
+        Decoupled decay of filters and weights.
+    schedule : {"one-cycle", "constant", "plateau"}
+        As for networks, see `neuromodels.fits.training.TrainingOptions`.
+    patience : int
+        Epochs without progress on the validation blocks before training stops.
+    search_epochs : int
+        Length of the short runs that choose among several histories.
+    search_share : float
+        `share` in these runs.
+    validation_runs : int
+        Noisy runs whose mean is scored after every epoch.
+    """
+
+    epochs: int = 6
+    share: float = 1.0
+    stretch_s: float = 2.0
+    runs_per_stretch: int = 4
+    compare: Literal["other runs", "own run"] = "other runs"
+    error_rise_s: float = 5e-3
+    error_decay_s: float = 10e-3
+    beta_per_v: float = 1000.0
+    feedback: Literal["symmetric", "random", "uniform"] = "symmetric"
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.0
+    schedule: Literal["one-cycle", "constant", "plateau"] = "one-cycle"
+    patience: int = 4
+    search_epochs: int = 1
+    search_share: float = 0.3
+    validation_runs: int = 32
+
+    def __post_init__(self):
+        names = ("epochs", "runs_per_stretch", "patience", "search_epochs", "validation_runs")
+        for name in names:
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} = {getattr(self, name)} must be at least 1.")
+        for name in ("stretch_s", "beta_per_v", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise OptionError(f"{name} = {getattr(self, name):g} must be positive.")
+        for name in ("share", "search_share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise OptionError(f"{name} = {getattr(self, name):g} must lie in (0, 1].")
+        if self.weight_decay < 0:
+            raise OptionError(f"weight_decay = {self.weight_decay:g} must not be negative.")
+        if self.compare == "other runs" and self.runs_per_stretch < 2:
+            raise OptionError(
+                "compare = 'other runs' needs runs_per_stretch of 2 or more.",
+                remedy="Give more runs, or compare = 'own run'.",
+            )
+        check_time_constants(self.error_rise_s, self.error_decay_s, "error_rise_s", "error_decay_s")
+
+    def for_search(self) -> SpikingTrainingOptions:
+        """Options of the short runs that choose among several histories."""
+        return replace(
+            self, epochs=self.search_epochs, patience=self.search_epochs, share=self.search_share
+        )
+
+
+class Trains(NamedTuple):
+    """Recorded spikes of one block, on the neurons' steps.
+
+    Attributes
+    ----------
+    steps : numpy.ndarray
+        (spike,), from the block's start, sorted.
+    neurons : numpy.ndarray
+        (spike,).
+    """
+
+    steps: np.ndarray
+    neurons: np.ndarray
+
+    def between(self, start: int, stop: int, n_neurons: int) -> np.ndarray:
+        """Spikes per step and neuron, (step, neuron)."""
+        first, last = np.searchsorted(self.steps, (start, stop))
+        found = np.zeros((stop - start, n_neurons), np.float32)
+        np.add.at(found, (self.steps[first:last] - start, self.neurons[first:last]), 1)
+        return found
+
+
+class Stretch(NamedTuple):
+    """Bins start … stop − 1 of a training block."""
+
+    block: int
+    start: int
+    stop: int
+
+
+def stretches(blocks: list[Block], first_bin: int, length: int) -> list[Stretch]:
+    """Cut what follows the first bins of every block into nearly equal stretches.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        Training blocks.
+    first_bin : int
+        First bin of each block that can be compared.
+    length : int
+        Longest stretch, bins.
+
+    Returns
+    -------
+    list of Stretch
+        Every bin from `first_bin` on is in one of them.
+    """
+    found = []
+    for index, block in enumerate(blocks):
+        usable = block.n_bins - first_bin
+        if usable < 1:
+            continue
+        edges = np.linspace(first_bin, block.n_bins, math.ceil(usable / length) + 1).round()
+        found += [
+            Stretch(index, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+    return found
+
+
+class SpikeTrainer:
+    """Trains one spiking network; its whole state can be stored after any epoch.
+
+    Parameters
+    ----------
+    model : Spiking
+        Trained in place.
+    train, validation : list of Block
+        Unrepeated blocks.
+    trains : list of Trains
+        Recorded spikes of every training block.
+    options : SpikingTrainingOptions
+        How.
+    seed : int
+        Of the order of stretches, of the noise, and of random feedback.
+    score_from : int
+        First bin of each validation block that is scored.
+    """
+
+    def __init__(
+        self,
+        model: Spiking,
+        train: list[Block],
+        validation: list[Block],
+        trains: list[Trains],
+        options: SpikingTrainingOptions,
+        *,
+        seed: int,
+        score_from: int,
+    ):
+        self.model, self.options = model, options
+        self.train, self.validation, self.trains = train, validation, trains
+        self.score_from = max(score_from, model.settled_from)
+        # Bins that a run needs to forget that it began at rest: they are run and not compared.
+        self.settling = model.settled_from - model.lead_in
+        self.stretches = stretches(train, model.settled_from, self._bins_per_stretch())
+        if not self.stretches:
+            raise OptionError(
+                f"the window of {model.lead_in} bins is longer than every training block.",
+                remedy="Give a shorter history.",
+            )
+        self.reference = np.concatenate([block.response for block in train]).mean(0)
+        network = model.network
+        self.kernels = RuleKernels(
+            psp_kernel(network.coefficients),
+            error_kernel(options.error_rise_s, options.error_decay_s, network.dt_s),
+        )
+        self.chance = torch.Generator().manual_seed(seed)
+        self._scale_start()
+        self.feedback = self._fixed_feedback()
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.history: dict[str, list[float]] = {
+            name: [] for name in ("loss", "validation", "learning_rate", "wall_time", "cpu_time")
+        }
+        self.history["hidden_rate"] = []
+        self.best_epoch = -1
+        self.best_state: dict[str, Tensor] = {}
+
+    def _bins_per_stretch(self) -> int:
+        """As many as asked for, if the memory bound has room for them."""
+        bins = max(1, round(self.options.stretch_s / self.model.input.bin_width))
+        n_neurons = sum(self.model.network.sizes[1:])
+        each = self.model.steps_per_bin * n_neurons * self.options.runs_per_stretch * _BYTES
+        return max(1, min(bins, share(1 / 4) // each - self.settling))
+
+    @torch.no_grad()
+    def _scale_start(self) -> None:
+        """Make the new filters' current vary as much as a hidden neuron can use, for any movie."""
+        one = max(self.stretches, key=lambda stretch: stretch.stop - stretch.start)
+        block, model = self.train[one.block], self.model
+        stop = min(block.n_bins, model.lead_in + _START_BINS)
+        drive = drive_of_block(model, block, 0, stop)[:, : len(model.readout)]
+        volts = model.network.parameters.gap_v * (1 - model.network.coefficients.synapse_decay)
+        spread = float(drive.std(dim=0).mean()) / volts
+        if spread > 0:
+            model.front.weight.mul_(DRIVE_START / spread)
+
+    def _fixed_feedback(self) -> np.ndarray | None:
+        shape = self.model.readout.shape
+        if self.options.feedback == "uniform":
+            return np.ones(shape)
+        if self.options.feedback == "random":
+            return torch.randn(shape, generator=self.chance, dtype=torch.float64).numpy()
+        return None
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.history["loss"])
+
+    def run(
+        self, checkpoint: Path | None = None, progress: Progress | None = None
+    ) -> TrainingRecord:
+        """Train to the end, from the checkpoint if there is one.
+
+        Parameters
+        ----------
+        checkpoint : Path, optional
+            File that holds the state after every epoch.
+        progress : Progress, optional
+            Told after every epoch.
+
+        Returns
+        -------
+        TrainingRecord
+            The model then has the weights of the best epoch.
+        """
+        progress = progress or Progress()
+        identity = {"options": asdict(self.options), "n_stretches": len(self.stretches)}
+        identity = json.loads(json.dumps(identity))
+        if checkpoint is not None and (found := load_checkpoint(checkpoint)):
+            self._restore(*found, identity)
+        wall, cpu = time.monotonic(), time.process_time()
+        if self.epoch:
+            wall -= self.history["wall_time"][-1]
+            cpu -= self.history["cpu_time"][-1]
+            progress.update(self.epoch, self._note())
+        while (stopped := self._reason_to_stop()) is None:
+            loss, hidden_rate, rate = self._one_epoch()
+            score = self._validate()
+            times = (time.monotonic() - wall, time.process_time() - cpu)
+            for name, value in zip(
+                self.history, (loss, score, rate, *times, hidden_rate), strict=True
+            ):
+                self.history[name].append(float(value))
+            if self.best_epoch < 0 or score > self.history["validation"][self.best_epoch]:
+                self.best_epoch = self.epoch - 1
+                self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
+            if checkpoint is not None:
+                state = {"history": self.history, "best_epoch": self.best_epoch, "is": identity}
+                save_checkpoint(checkpoint, self._arrays(), state)
+            progress.update(self.epoch, self._note())
+        self.model.load_state_dict(self.best_state)
+        self.model.eval()
+        return TrainingRecord(self.history, self.best_epoch, stopped)
+
+    def _note(self) -> str:
+        score = self.history["validation"][-1]
+        return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} bits/spike"
+
+    def _reason_to_stop(self) -> str | None:
+        if self.epoch and not math.isfinite(self.history["loss"][-1]):
+            return f"the loss is no longer a number (epoch {self.epoch})"
+        if self.epoch >= self.options.epochs:
+            return f"all {self.options.epochs} epochs done"
+        if self.epoch and self.epoch - 1 - self.best_epoch >= self.options.patience:
+            return f"no progress on the validation blocks for {self.options.patience} epochs"
+        return None
+
+    def _one_epoch(self) -> tuple[float, float, float]:
+        self.model.train()
+        n_taken = math.ceil(self.options.share * len(self.stretches))
+        order = torch.randperm(len(self.stretches), generator=self.chance)[:n_taken].tolist()
+        seeds = torch.randint(2**31, (len(order),), generator=self.chance).tolist()
+        n_steps, losses, spikes, rate = len(order) * self.options.epochs, [], 0.0, 0.0
+        seconds = 0.0
+        for index, (chosen, seed) in enumerate(zip(order, seeds, strict=True)):
+            step = self.epoch * len(order) + index
+            rate = learning_rate(self.options, step, n_steps, self.history["validation"])
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss, n_hidden_spikes, lasted = self._update(self.stretches[chosen], seed)
+            losses.append(loss)
+            spikes, seconds = spikes + n_hidden_spikes, seconds + lasted
+        hidden_rate = spikes / (seconds * self.options.runs_per_stretch * len(self.model.readout))
+        return float(np.sum(losses)) / seconds / len(self.reference), hidden_rate, rate
+
+    def _update(self, stretch: Stretch, seed: int) -> tuple[float, int, float]:
+        """Run, compare, and change the weights once: loss (1/s), hidden spikes, seconds."""
+        model, options = self.model, self.options
+        block, per_bin = self.train[stretch.block], model.steps_per_bin
+        first = stretch.start - self.settling
+        movie = torch.from_numpy(block.movie(first - model.lead_in, stretch.stop))[None]
+        drive = model.drive(movie)[0]
+        _, recorded = model.runs(
+            drive.detach().numpy(), options.runs_per_stretch, seed, warm_up_s=0.0, record="rule"
+        )
+        target = self.trains[stretch.block].between(
+            first * per_bin, stretch.stop * per_bin, len(self.reference)
+        )
+        gradient = rule_gradient(
+            recorded,
+            target,
+            model.weights.detach().numpy() if self.feedback is None else self.feedback,
+            self.kernels,
+            dt_s=model.network.dt_s,
+            steps_per_bin=per_bin,
+            beta_per_v=options.beta_per_v,
+            first_step=self.settling * per_bin,
+            others=options.compare == "other runs",
+        )
+        self.optimizer.zero_grad()
+        drive.backward(torch.from_numpy(gradient.drive).to(drive.dtype))
+        weights = gradient.weights * model.network.parameters.gap_v
+        model.readout.grad = torch.from_numpy(weights).to(model.readout.dtype)
+        self.optimizer.step()
+        seconds = len(drive) * model.input.bin_width
+        return gradient.loss, len(recorded.steps), seconds
+
+    def _validate(self) -> float:
+        rates = uncalibrated_rates(
+            self.model, self.validation, self.options.validation_runs, self.reference
+        )
+        return validation_score(rates, self.validation, self.score_from, self.reference)
+
+    # -- the state on disk ----------------------------------------------------------------------
+    def _arrays(self) -> dict[str, np.ndarray]:
+        arrays = {f"model/{k}": v.numpy() for k, v in self.model.state_dict().items()}
+        arrays |= {f"best/{k}": v.numpy() for k, v in self.best_state.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"optimizer/{index}/{k}": v.numpy() for k, v in state.items()}
+        arrays["random/chance"] = self.chance.get_state().numpy()
+        return arrays
+
+    def _restore(
+        self, arrays: dict[str, np.ndarray], state: dict[str, Any], identity: dict[str, Any]
+    ) -> None:
+        if state["is"] != identity:
+            raise OptionError(
+                "the stored state of this fit was made with other options or data.",
+                remedy="Resume with the same options, or start again with overwrite.",
+            )
+        self.history, self.best_epoch = state["history"], state["best_epoch"]
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        for name, value in arrays.items():
+            part, _, key = name.partition("/")
+            if part in parts:
+                parts[part][key] = torch.from_numpy(np.array(value))
+        self.model.load_state_dict(parts["model"])
+        self.best_state = parts["best"]
+        optimizer = self.optimizer.state_dict()
+        for name, value in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            optimizer["state"].setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(optimizer)
+        self.chance.set_state(torch.from_numpy(arrays["random/chance"]))
+
+
+@torch.no_grad()
+def mean_counts(model: Spiking, blocks: list[Block], n_runs: int) -> list[np.ndarray]:
+    """Mean spikes per bin of noisy runs for every block, (bin, neuron); NaN before the lead-in."""
+    found = []
+    for index, block in enumerate(blocks):
+        counts = np.full((block.n_bins, block.response.shape[-1]), np.nan)
+        if block.n_bins > model.lead_in:
+            drive = drive_of_block(model, block)
+            counts[model.lead_in :] = model.mean_counts(drive, n_runs, _VALIDATION_SEED + index)
+        found.append(counts)
+    return found
+
+
+def uncalibrated_rates(
+    model: Spiking, blocks: list[Block], n_runs: int, reference: np.ndarray
+) -> list[np.ndarray]:
+    """Rates that choices are made by: nearly the runs' own mean, with a little of the cells'."""
+    return [
+        (1 - FLOOR_SHARE) * counts + FLOOR_SHARE * reference + 1e-6
+        for counts in mean_counts(model, blocks, n_runs)
+    ]
