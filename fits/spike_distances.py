@@ -1,4 +1,4 @@
-"""How far simulated spike trains are from recorded ones, beside what gives the numbers a meaning."""
+"""How far simulated spike trains are from recorded ones, beside what gives numbers a meaning."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def spike_distances(model: Spiking, task: Task, *, seed: int) -> xr.Dataset:
     xarray.Dataset
         `distance (measure, pair, neuron)`, mean over pairs: van Rossum D² (½ ∫ (α∗a − α∗b)² dt,
         1/s) and Victor-Purpura (spikes; 200 per second), per second of recording. The pairs are a
-        run and a trial; a trial and the next one, which no model of the stimulus alone can be
-        expected to undercut; and an empty train and a trial. Without repeats the second is NaN.
+        run and a trial; a trial and the next one (NaN without repeats), where a network that were
+        the cell would be; and an empty train and a trial. Both distances of irregular trains favour
+        fewer spikes, silence most of all: a network should be near the second, not below it.
         `spike_rate (train, neuron)`, Hz, of runs and trials.
     """
     role = "test" if task.partition.test else "heldout"

@@ -45,9 +45,12 @@ class SpikingTrainingOptions:
     Attributes
     ----------
     epochs : int
-        Passes over the training stretches, at most.
+        Passes over the training stretches, at most, each followed by a look at the validation
+        blocks.
     share : float
         Share of the stretches that a pass takes, drawn anew each time.
+    least_updates : int
+        Updates that an epoch makes at least: a short recording is gone through several times.
     stretch_s : float
         Recording that makes one update, s.
     runs_per_stretch : int
@@ -79,6 +82,7 @@ class SpikingTrainingOptions:
 
     epochs: int = 6
     share: float = 1.0
+    least_updates: int = 500
     stretch_s: float = 2.0
     runs_per_stretch: int = 4
     compare: Literal["other runs", "own run"] = "other runs"
@@ -95,8 +99,14 @@ class SpikingTrainingOptions:
     validation_runs: int = 32
 
     def __post_init__(self):
-        names = ("epochs", "runs_per_stretch", "patience", "search_epochs", "validation_runs")
-        for name in names:
+        for name in (
+            "epochs",
+            "least_updates",
+            "runs_per_stretch",
+            "patience",
+            "search_epochs",
+            "validation_runs",
+        ):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name} = {getattr(self, name)} must be at least 1.")
         for name in ("stretch_s", "beta_per_v", "learning_rate"):
@@ -117,7 +127,11 @@ class SpikingTrainingOptions:
     def for_search(self) -> SpikingTrainingOptions:
         """Options of the short runs that choose among several histories."""
         return replace(
-            self, epochs=self.search_epochs, patience=self.search_epochs, share=self.search_share
+            self,
+            epochs=self.search_epochs,
+            patience=self.search_epochs,
+            share=self.search_share,
+            least_updates=max(1, round(self.search_share * self.least_updates)),
         )
 
 
@@ -174,9 +188,8 @@ def stretches(blocks: list[Block], first_bin: int, length: int) -> list[Stretch]
         if usable < 1:
             continue
         edges = np.linspace(first_bin, block.n_bins, math.ceil(usable / length) + 1).round()
-        found += [
-            Stretch(index, int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
+        pairs = zip(edges[:-1], edges[1:], strict=True)
+        found += [Stretch(index, int(start), int(stop)) for start, stop in pairs]
     return found
 
 
@@ -334,7 +347,10 @@ class SpikeTrainer:
     def _one_epoch(self) -> tuple[float, float, float]:
         self.model.train()
         n_taken = math.ceil(self.options.share * len(self.stretches))
-        order = torch.randperm(len(self.stretches), generator=self.chance)[:n_taken].tolist()
+        order = []
+        while len(order) < max(n_taken, self.options.least_updates):
+            drawn = torch.randperm(len(self.stretches), generator=self.chance)
+            order += drawn[:n_taken].tolist()
         seeds = torch.randint(2**31, (len(order),), generator=self.chance).tolist()
         n_steps, losses, spikes, rate = len(order) * self.options.epochs, [], 0.0, 0.0
         seconds = 0.0

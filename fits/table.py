@@ -367,9 +367,8 @@ def _distances(table: _Table) -> list[str]:
             continue
         found = tree["distances"].to_dataset()
         role, pairs = found.attrs["role"], found.attrs["n_pairs"]
-        lines.append(
-            f"spike trains of {model}   ({role}, {pairs} pairs; mean over cells, then each)"
-        )
+        about = f"{role}, {pairs} pairs, per second; mean over cells, then per cell"
+        lines.append(f"spike trains of {model}   ({about})")
         for measure in found["measure"].values:
             for pair in found["pair"].values:
                 each = found["distance"].sel(measure=measure, pair=pair).values

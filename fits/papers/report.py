@@ -69,10 +69,10 @@ def _claim(claim: xr.Dataset) -> list[str]:
     seeds = int(claim["seeds"])
     runs = "1 run" if seeds == 1 else f"{seeds} runs"
     detail = (
-        f"measured {said['measured']}; {said['source']}: {said['expected']}; "
-        f"{said['tolerance']}; {runs}"
+        f"{said['measured']}   ({said['source']}: {said['expected']}; {said['tolerance']}; {runs})"
     )
-    return [f"  {said['verdict']:<14}  {said['text']}", _wrapped(detail, " " * 18)]
+    text = _wrapped(said["text"], " " * 17)
+    return [f"  {said['verdict']:<14} {text.lstrip()}", _wrapped(detail, " " * 17)]
 
 
 def _wrapped(text: str, indent: str) -> str:

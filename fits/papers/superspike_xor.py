@@ -1,8 +1,8 @@
 """SuperSpike's spiking exclusive-or: a task that no layer alone is said to solve.
 
 Zenke & Ganguli 2018, section 4.1 and figure 5: 100 noisy inputs, four hidden units, two outputs.
-The paper prints no accuracies but "perfect", "unable to solve", "less noisy" and "worse on average";
-what counts as each is fixed here, see `SOLVED` and `_claims`.
+The paper prints no accuracies but "perfect", "unable to solve", "less noisy" and "worse on
+average"; what counts as each is fixed here, see `SOLVED` and `_claims`.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def train_networks(
     choosing: list[int],
     rates_v: list[float],
     trials: int,
+    test_trials: int,
 ) -> xr.Dataset:
     """Train one network per seed on the exclusive-or, and let it answer unseen trials.
 
@@ -114,14 +115,14 @@ def train_networks(
         Those that are reported, and those that choose the learning rate.
     rates_v : list of float
         Learning rates to choose from, V.
-    trials : int
-        To learn from.
+    trials, test_trials : int
+        To learn from, and to answer afterwards.
 
     Returns
     -------
     xarray.Dataset
         `(seed, block)`: `accuracy` while learning; `(seed, pattern)`: `test_accuracy`, on
-        1,000 trials with learning off; `(seed)`: `stray_rate`, `hidden_rate`, `n_positive`;
+        unseen trials with learning off; `(seed)`: `stray_rate`, `hidden_rate`, `n_positive`;
         `(rate)`: `chosen_by`, the accuracy that chose the rate; and the spikes of some test trials
         of the best seed.
     """
@@ -134,7 +135,7 @@ def train_networks(
 
     chosen_by = np.array([np.mean([late_accuracy(r, s) for s in choosing]) for r in rates_v])
     options = replace(options, learning_rate_v=rates_v[int(chosen_by.argmax())])
-    found = [_one_seed(options, seed, trials) for seed in seeds]
+    found = [_one_seed(options, seed, trials, test_trials) for seed in seeds]
     best = int(np.argmax([row["test_accuracy"].mean() for row in found]))
     stacked = {name: np.stack([row[name] for row in found]) for name in found[0] if name != "shown"}
     dims = {"accuracy": ("seed", "block"), "test_accuracy": ("seed", "pattern")}
@@ -180,12 +181,14 @@ def _trained(options: SuperSpikeOptions, seed: int) -> SuperSpikeTrainer:
     return trainer
 
 
-def _one_seed(options: SuperSpikeOptions, seed: int, trials: int) -> dict[str, Any]:
+def _one_seed(
+    options: SuperSpikeOptions, seed: int, trials: int, test_trials: int
+) -> dict[str, Any]:
     trainer = _trained(options, seed)
     learning = trainer.task.outcomes(trials).correct
     unseen = ExclusiveOrTask(seed, trials_seed=1)
-    outcomes, spikes = answer(unseen, trainer.network, trainer.weights, TEST_TRIALS)
-    seconds = TEST_TRIALS * unseen.design.trial_s
+    outcomes, spikes = answer(unseen, trainer.network, trainer.weights, test_trials)
+    seconds = test_trials * unseen.design.trial_s
     n_hidden = sum(trainer.network.sizes[1:-1])
     n_sent = sum(len(events.steps) for events in spikes[1:-1])
     fixed = trainer.feedback.get(1)
@@ -257,6 +260,7 @@ def _jobs(size: str) -> list[Job]:
                 "choosing": choosing,
                 "rates_v": list(RATES_V),
                 "trials": TRIALS[size],
+                "test_trials": TEST_TRIALS,
             },
             n_runs * TRIALS[size] * 4.5e-4,
         )
@@ -283,21 +287,19 @@ def _judge(runs: Runs, size: str) -> Part:
                 f"{np.median(accuracy):.1%}",
                 f"{accuracy.mean():.1%}",
                 f"{accuracy.max():.1%}",
-                f"{1 - run['test_accuracy'].values.min(axis=1).max():.1%}",
                 f"{run['stray_rate'].values.mean():.2f}",
                 f"{run['hidden_rate'].values.mean():.0f}" if run.attrs["sizes"][2:] else "–",
             )
         )
-    headings = ("network", "r0", "solved", "median", "mean", "best", "its worst pattern's errors")
-    headings += ("stray spikes/s", "hidden Hz")
+    headings = ("network", "r0", "solved", "median", "mean", "best", "stray spikes/s", "hidden Hz")
     notes = (
         f"{TRIALS[size]} trials of 125 ms; accuracy on {TEST_TRIALS} others with learning off: the "
         "right output fires from the stimulus' begin to 15 ms after its end, the other does not. "
         f"Solved (our criterion): {SOLVED:.0%}. A silent network gets 0 %, one that always gives "
         "the same answer 50 %, one that knows three patterns 75 %.",
         "The paper prints neither group sizes (34, 33, 33 here), nor intervals between trials "
-        "(one trial per 125 ms, its onset drawn from 75 ms), nor the learning rate: the best of its "
-        f"grid for {CHOOSING[size]} other seeds, on training trials.",
+        "(one trial per 125 ms, its onset drawn from 75 ms), nor the learning rate r0: the best of "
+        f"its grid for {CHOOSING[size]} other seeds, on training trials.",
     )
     return Part(_table(found), headings, tuple(rows), tuple(_claims(found)), notes)
 

@@ -1,4 +1,4 @@
-"""The spiking exclusive-or: short patterns in noise, answered within a window, errors gated by it."""
+"""The spiking exclusive-or: short patterns in noise, answered within a window that gates errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reproductions: verdicts follow their rules, finished runs are kept, the rule reproduces its paper."""
+"""Reproductions: verdicts follow their rules, finished runs are kept, claims of papers hold."""
 
 import dataclasses
 import json
