@@ -99,7 +99,7 @@ class StreamLearner:
     def _collect_constants(self) -> np.ndarray:
         trainer, network = self._trainer, self.network
         engine = trainer.engines[len(network.sizes) - 1]
-        beta, height = trainer._compiled or (0.0, 1.0)
+        beta, height = trainer.compiled_surrogate or (0.0, 1.0)
         membrane, gain, synapse, _ = network.coefficients
         neuron = (membrane, gain, synapse, network.parameters.gap_v, beta, height)
         psp, alpha = engine.kernels
@@ -112,7 +112,7 @@ class StreamLearner:
         self._flat = np.concatenate([trainer.weights[c.name].ravel() for c in network.connections])
         n_outputs, last = network.sizes[-1], len(network.sizes) - 1
         parts = [
-            trainer._feedback(layer)
+            trainer.feedback_of(layer)
             if layer in trainer.engines
             else np.zeros((n_outputs, network.sizes[layer]))
             for layer in range(1, last)
@@ -221,7 +221,7 @@ class StreamLearner:
         self._trainer.cost.add(self._cost_errors)
         for engine in self._trainer.engines.values():
             engine.silence()
-        self._trainer._update()
+        self._trainer.update_weights()
         self._take_weights()
 
 

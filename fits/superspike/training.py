@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,17 +160,18 @@ class SuperSpikeTrainer:
             return rng.normal(size=(n_outputs, size))
         return np.ones((n_outputs, size)) if self.options.feedback == "uniform" else None
 
-    def _feedback(self, layer: int) -> np.ndarray:
+    def feedback_of(self, layer: int) -> np.ndarray:
         """(n_output, n_neurons): how a layer sees the error of the output."""
         fixed = self.feedback[layer]
         if fixed is not None:
             return fixed
         # Symmetric: back through every layer above, without its σ'.
         names = self.network.names
-        seen = np.eye(self.network.sizes[-1], dtype=self.dtype)
-        for above in range(len(names) - 1, layer, -1):
-            seen = seen @ self.weights[f"{names[above - 1]}_to_{names[above]}"].T
-        return seen
+        between = [
+            self.weights[f"{names[above - 1]}_to_{names[above]}"].T
+            for above in range(len(names) - 1, layer, -1)
+        ]
+        return reduce(np.matmul, between)
 
     # -- time -----------------------------------------------------------------------------------
     @property
@@ -209,12 +211,12 @@ class SuperSpikeTrainer:
             n_steps,
             self.state,
             record=self.options.surrogate_read,
-            superspike=self._compiled,
+            superspike=self.compiled_surrogate,
         )
         self._learn(activity, n_steps)
         self.step += n_steps
         if self.step % update == 0:
-            self._update()
+            self.update_weights()
         return activity
 
     def _learn(self, activity: Activity, n_steps: int) -> None:
@@ -222,7 +224,7 @@ class SuperSpikeTrainer:
         mismatch = self.task.mismatch(self.step, n_steps, activity.spikes[-1])
         for layer in reversed(self.engines):
             is_output = layer == len(network.sizes) - 1
-            feedback = None if is_output else self._feedback(layer)
+            feedback = None if is_output else self.feedback_of(layer)
             error = self.filters[layer](mismatch, n_steps, feedback)
             if is_output:
                 self.cost.add(error)
@@ -237,14 +239,14 @@ class SuperSpikeTrainer:
                 )
 
     def _derivative(self, recorded: np.ndarray) -> np.ndarray:
-        if self._compiled is not None:
+        if self.compiled_surrogate is not None:
             return recorded
         if self.surrogate is not None:
             return np.asarray(self.surrogate.derivative(recorded), self.dtype)
         return np.ones_like(recorded)
 
     @property
-    def _compiled(self) -> tuple[float, float] | None:
+    def compiled_surrogate(self) -> tuple[float, float] | None:
         """β and height, where σ' is the paper's and the simulation can record it."""
         if self.surrogate is not None or self.options.surrogate == "constant":
             return None
@@ -258,13 +260,17 @@ class SuperSpikeTrainer:
         slope = self.options.surrogate_scale == "slope"
         return self.options.beta_per_v if slope else 1.0
 
-    def _update(self) -> None:
+    def update_weights(self) -> None:
+        """Step the weights against what the engines have gathered since the last update."""
         options = self.options
         rate = self.learning_rate
         learning = self.time_s > options.burn_in_s + 0.5 * options.dt_s
         for layer, engine in self.engines.items():
-            peaks = engine.peaks() if options.rms_per == "step" else None
-            gradients = engine.take()
+            gradients, peaks = engine.take(), None
+            if options.rms_per == "step":
+                # Peaks of e λ go with the mean of e λ: no weight moves by more than r₀ (γ aside).
+                peaks = engine.peaks()
+                gradients = [gradient / options.update_s for gradient in gradients]
             for index, connection in enumerate(self.network.into(layer)):
                 gradient, weights = gradients[index], self.weights[connection.name]
                 if layer in self.powers:
@@ -398,7 +404,7 @@ class SuperSpikeTrainer:
             for key, member in members.items():
                 arrays |= {f"{kind}/{key}/{k}": v for k, v in member.state().items()}
         for layer, trace in self.rates.items():
-            arrays[f"rate/{layer}"] = trace.trace
+            arrays |= {f"rate/{layer}": trace.trace, f"powers/{layer}": self.powers[layer]}
         arrays["kept_spikes"] = self._all_kept_spikes()
         if hasattr(self.task, "stored"):
             arrays |= {f"task/{k}": v for k, v in self.task.stored().items()}
@@ -427,7 +433,7 @@ class SuperSpikeTrainer:
         self.cost.restore(attrs["cost"])
         self.kept_spikes = [arrays["kept_spikes"]]
         for layer, trace in self.rates.items():
-            trace.trace = arrays[f"rate/{layer}"]
+            trace.trace, self.powers[layer] = arrays[f"rate/{layer}"], arrays[f"powers/{layer}"]
         self.weights = _part(arrays, "weights")
         self.kept_weights = _part(arrays, "kept_weights")
         network, under_way = _part(arrays, "network"), _part(arrays, "under_way")

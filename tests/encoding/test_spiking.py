@@ -26,7 +26,7 @@ LINEAR = SMALL | {"front_end": "linear", "hidden": 7}
 
 def make(seed=0, **options):
     """A small model in float64, lively enough that every neuron sends spikes."""
-    model = ModelSpec("spiking", None, CONV | options).build(DATA, seed).double().eval()
+    model = ModelSpec("spiking", None, options or CONV).build(DATA, seed).double().eval()
     with torch.no_grad():
         model.front.weight.mul_(2)
         model.bias.add_(1.2)
@@ -93,7 +93,7 @@ def test_runs_that_are_cut_go_on_as_if_they_were_not():
 
 
 def test_noise_alone_makes_the_voltage_vary_as_much_as_asked_and_normally():
-    model = make(noise=(0.2, 0.1))
+    model = make(**CONV, noise=(0.2, 0.1))
     drive = np.zeros((2000, sum(model.network.sizes[1:])))
     _, recorded = model.runs(drive, 4, seed=3, record="rule")
     # No drive: no neuron comes near its threshold, 5 standard deviations away and more.

@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neuromodels.fits.papers.superspike_xor import (
-    NETWORKS,
-    XOR,
-    curve_spread,
-    lower,
-    train_networks,
-)
+from neuromodels.fits.papers.superspike_xor import NETWORKS, XOR, curve_spread, lower
+from neuromodels.fits.papers.superspike_xor_runs import train_networks
 from neuromodels.fits.papers.verdicts import HELD, NOT_HELD, UNDECIDED
 from neuromodels.fits.superspike.errors import Mismatch
 from neuromodels.fits.superspike.gated_tasks import (
