@@ -9,11 +9,19 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.analysis.plots.rasters import HIT
-from neuromodels.analysis.plots.style import DIVERGING, FAINT, own_axes, say, talk_style
+from neuromodels.analysis.plots.style import (
+    DIVERGING,
+    FAINT,
+    new_figure,
+    own_axes,
+    say,
+    talk_style,
+)
 from neuromodels.datasets.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Traces up to this many are lines, more are an image.
 MOST_LINES = 8
@@ -89,6 +97,41 @@ def plot_eligibility(traces: xr.Dataset, ax: Axes | None = None) -> Axes:
     values = traces["eligibility"]
     with talk_style():
         return _traces(ax, values, "eligibility", str(values.attrs.get("units", "")))
+
+
+def traces_figure(
+    traces: xr.Dataset,
+    *,
+    threshold_v: float | None = None,
+    window: tuple[float, float] | None = None,
+) -> Figure:
+    """Draw voltages, errors and eligibilities of a few output neurons, one below the other.
+
+    Parameters
+    ----------
+    traces : xarray.Dataset
+        `voltage`, `error` and `eligibility`, each over `time` and one more dimension.
+    threshold_v : float, optional
+        Dashed in every voltage, V.
+    window : tuple of float, optional
+        Stretch to show, s; all by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One slide.
+    """
+    if window is not None:
+        traces = traces.sel(time=slice(*window))
+    with talk_style():
+        figure = new_figure(11.0, 8.0)
+        axes = figure.subplots(3, 1, sharex=True)
+        plot_voltages(traces, axes[0], threshold_v=threshold_v)
+        plot_errors(traces, axes[1])
+        plot_eligibility(traces, axes[2])
+        for ax in axes[:2]:
+            ax.set_xlabel("")
+    return figure
 
 
 def _traces(

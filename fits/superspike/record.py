@@ -195,6 +195,13 @@ class SpikingRun:
 
         return plot_run(self.tree)
 
+    def plot_traces(self, window: tuple[float, float] | None = None) -> Figure:
+        """Draw voltages, errors and eligibilities of a few outputs; `window` in s."""
+        from neuromodels.analysis.plots.traces import traces_figure
+
+        threshold = self.network.parameters.threshold_v
+        return traces_figure(self.tree["traces"].to_dataset(), threshold_v=threshold, window=window)
+
     def animate(self, path: str | Path, **options: Any) -> Path:
         """Write a film (GIF or MP4) of the output raster being learned."""
         from neuromodels.analysis.plots.raster_animation import animate_learning

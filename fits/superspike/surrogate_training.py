@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.superspike.losses import Loss
 from neuromodels.options import OptionError
@@ -145,7 +146,8 @@ def train_surrogate(
         Trials and targets differ in number; a checkpoint of other options, data or network.
     """
     trainer = SurrogateTrainer(network, data, loss, options or SurrogateOptions(), validation)
-    return trainer.run(checkpoint, progress or Progress())
+    with plain_interrupts():
+        return trainer.run(checkpoint, progress or Progress())
 
 
 def output_of(network: nn.Module, inputs: Tensor | SpikeEvents) -> Tensor:

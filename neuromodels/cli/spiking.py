@@ -123,7 +123,9 @@ def run_figures(run: Any, folder: str | None) -> list[str]:
         return []
     from neuromodels.analysis.plots.style import figure_folder, save_figure
 
-    return [str(save_figure(run.plot(), figure_folder(folder) / "run.png"))]
+    made = {"run": run.plot(), "traces": run.plot_traces()}
+    path = figure_folder(folder)
+    return [str(save_figure(figure, path / f"{name}.png")) for name, figure in made.items()]
 
 
 def print_run(

@@ -60,9 +60,10 @@ class SpikingOptions:
     hidden : int
         Hidden neurons (linear).
     dt_s : float
-        Step of the neurons, s, shortened so that a bin is a whole number of steps.
+        Step of the neurons, s; the nearest one of which a bin is a whole number is taken.
     tau_mem_s, tau_syn_s, refractory_s : float
-        Of all neurons, see `neuromodels.spiking.neurons.LIFParameters`.
+        Of all neurons, see `neuromodels.spiking.neurons.LIFParameters`; the refractory period is
+        rounded to whole steps.
     noise : tuple of float
         Of hidden and of output neurons: standard deviation of the voltage that the noise makes by
         itself, in distances from rest to threshold.
@@ -171,11 +172,13 @@ class Spiking(EncodingModel):
         self.register_buffer("gain", torch.ones(n_neurons))
         self.register_buffer("floor", torch.zeros(n_neurons))
         self.steps_per_bin = max(1, round(data.bin_width / options.dt_s))
+        dt_s = data.bin_width / self.steps_per_bin
+        held_s = round(options.refractory_s / dt_s) * dt_s
         # The input layer of the network is silent: the drive stands in its place.
         self.network = SpikingNetwork(
             (1, n_hidden, n_neurons),
-            LIFParameters(options.tau_mem_s, options.tau_syn_s, refractory_s=options.refractory_s),
-            data.bin_width / self.steps_per_bin,
+            LIFParameters(options.tau_mem_s, options.tau_syn_s, refractory_s=held_s),
+            dt_s,
             0.0,
         )
 
@@ -211,6 +214,7 @@ class Spiking(EncodingModel):
         """A plain dict that rebuilds the model, with the step and the sizes that were used."""
         return super().config | {
             "dt_used_s": self.network.dt_s,
+            "refractory_used_s": self.network.parameters.refractory_s,
             "hidden_neurons": self.front.n_hidden,
             "front_map": list(getattr(self.front, "map", ())),
         }

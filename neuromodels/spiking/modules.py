@@ -1,372 +1,24 @@
-"""Spiking layers and networks as torch modules: thin, their state goes in and comes out.
+"""Networks of spiking layers as torch modules, and the same network as plain data.
 
-Inputs and outputs are (batch, step, neuron). Weights are (source, neuron): a row holds what a
-spike of one source adds to the current of every neuron.
+Inputs and outputs are (batch, step, neuron).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from neuromodels.options import OptionError
-from neuromodels.spiking.events import SpikeEvents, delay_events
-from neuromodels.spiking.fused import Recurrence, can_fuse, fused_integrator, fused_layer
-from neuromodels.spiking.neurons import Coefficients, LIFParameters, Method, lif_coefficients
-from neuromodels.spiking.steps import (
-    RESET_GRADIENTS,
-    LIFState,
-    ResetGradient,
-    fire,
-    li_step,
-    receive,
-    resting_state,
-)
-from neuromodels.spiking.surrogates import SuperSpikeSurrogate, Surrogate
-
-#: "fused" is compiled, "steps" a loop in PyTorch; "auto" takes the compiled one where it can.
-Engine = Literal["auto", "fused", "steps"]
-
-
-class LayerState(NamedTuple):
-    """A layer between two calls; carried on, two halves of a trial equal the whole.
-
-    Attributes
-    ----------
-    neurons : LIFState
-        Voltages, currents, refractoriness.
-    inputs : torch.Tensor
-        (batch, longest delay, source), input spikes that may still be under way.
-    recurrent : torch.Tensor
-        (batch, longest recurrent delay, neuron), own spikes that may still be under way.
-    """
-
-    neurons: LIFState
-    inputs: Tensor
-    recurrent: Tensor
-
-    def detach(self) -> LayerState:
-        """Return the same state, cut off from the gradient (truncated backpropagation)."""
-        neurons = LIFState(*(value.detach() for value in self.neurons))
-        return LayerState(neurons, self.inputs.detach(), self.recurrent.detach())
-
-
-class LILayer(nn.Module):
-    """Leaky integrators that never fire: a readout whose voltages are the answer.
-
-    Parameters
-    ----------
-    n_in, n_out : int
-        Sources and neurons.
-    parameters : LIFParameters, optional
-        Constants; threshold and refractory period do not matter.
-    dt_s : float
-        Step, s.
-    delay_steps : int or sequence of int
-        Steps from a spike to its arrival, for all sources or for each.
-    weight_scale_v : float
-        Initial weights are drawn from N(0, weight_scale_v / √n_in), V (second argument: standard
-        deviation).
-    membrane, synapse : {"exact", "euler"}
-        Integrators.
-    engine : {"auto", "fused", "steps"}
-        See `Engine`.
-    generator : torch.Generator, optional
-        Of the initial weights.
-
-    Raises
-    ------
-    OptionError
-        Sizes, delays or engine that cannot be.
-    """
-
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        parameters: LIFParameters | None = None,
-        dt_s: float = 1e-3,
-        *,
-        delay_steps: int | Sequence[int] = 0,
-        weight_scale_v: float = 50e-3,
-        membrane: Method = "exact",
-        synapse: Method = "exact",
-        engine: Engine = "auto",
-        generator: torch.Generator | None = None,
-    ):
-        super().__init__()
-        if min(n_in, n_out) < 1:
-            raise OptionError(f"a layer of {n_out} neurons with {n_in} sources cannot be.")
-        if engine not in ("auto", "fused", "steps"):
-            raise OptionError(f"engine = {engine!r} is unknown.", remedy="auto, fused or steps.")
-        # Not `parameters`, which is torch's name for weights.
-        self.constants: LIFParameters = parameters or LIFParameters()
-        self.dt_s = dt_s
-        self.coefficients: Coefficients = lif_coefficients(
-            self.constants, dt_s, membrane=membrane, synapse=synapse
-        )
-        self.engine = engine
-        self.delays = _delays(delay_steps, n_in, "delay_steps")
-        self.weight = nn.Parameter(_initial(n_in, n_out, weight_scale_v, generator))
-
-    @property
-    def n_in(self) -> int:
-        """Number of sources."""
-        return self.weight.shape[0]
-
-    @property
-    def n_out(self) -> int:
-        """Number of neurons."""
-        return self.weight.shape[1]
-
-    def initial_state(self, n_batch: int) -> LayerState:
-        """Return neurons at rest, with nothing under way.
-
-        Parameters
-        ----------
-        n_batch : int
-            Trials.
-        """
-        pending = self.weight.new_zeros((n_batch, int(self.delays.max()), self.n_in))
-        neurons = resting_state(self.constants, (n_batch, self.n_out), self.weight)
-        return LayerState(neurons, pending, self.weight.new_zeros((n_batch, 0, self.n_out)))
-
-    def forward(
-        self, inputs: Tensor | SpikeEvents, state: LayerState | None = None
-    ) -> tuple[Tensor, LayerState]:
-        """Return voltages, (batch, step, neuron) V, and the state after the last step.
-
-        Parameters
-        ----------
-        inputs : torch.Tensor or SpikeEvents
-            (batch, step, source).
-        state : LayerState, optional
-            Before the first step; at rest by default.
-        """
-        return self.run(inputs, state)[:2]
-
-    def run(
-        self,
-        inputs: Tensor | SpikeEvents,
-        state: LayerState | None = None,
-        events: SpikeEvents | None = None,
-    ) -> tuple[Tensor, LayerState, SpikeEvents | None]:
-        """Do as `forward`; takes and returns spikes as a list too, where that is known.
-
-        Parameters
-        ----------
-        inputs, state
-            As of `forward`.
-        events : SpikeEvents, optional
-            The dense input as a list.
-
-        Returns
-        -------
-        output : torch.Tensor
-            As of `forward`.
-        state : LayerState
-            After the last step.
-        events : SpikeEvents or None
-            The output as a list.
-        """
-        state = state or self.initial_state(self._n_batch(inputs))
-        arriving, pending = self._arrivals(inputs, state)
-        if arriving is not inputs:
-            events = None
-        out, neurons, recurrent, events = self._simulate(arriving, state, events)
-        return out, LayerState(neurons, pending, recurrent), events
-
-    def _simulate(
-        self, arriving: Tensor | SpikeEvents, state: LayerState, events: SpikeEvents | None
-    ) -> tuple[Tensor, LIFState, Tensor, SpikeEvents | None]:
-        rest = self.constants.rest_v
-        if self._fuses(None):
-            out, neurons = fused_integrator(
-                arriving, self.weight, state.neurons, self.coefficients, rest, events
-            )
-        else:
-            neurons, voltages = state.neurons, []
-            for current in self._currents(arriving):
-                voltage, neurons = li_step(current, neurons, self.coefficients, rest)
-                voltages.append(voltage)
-            out = torch.stack(voltages, 1)
-        return out, neurons, state.recurrent, None
-
-    def _n_batch(self, inputs: Tensor | SpikeEvents) -> int:
-        shape = tuple(inputs.shape)
-        if len(shape) != 3 or shape[2] != self.n_in or min(shape) < 1:
-            raise OptionError(
-                f"input of shape {shape} is not (batch, step, {self.n_in}).",
-                type(self).__name__,
-                "A single trial is a batch of one: inputs[None].",
-            )
-        return shape[0]
-
-    def _arrivals(
-        self, inputs: Tensor | SpikeEvents, state: LayerState
-    ) -> tuple[Tensor | SpikeEvents, Tensor]:
-        """Inputs at the steps at which they arrive, and those that are still under way."""
-        if isinstance(inputs, SpikeEvents) and not self._fuses(None):
-            inputs = inputs.to_dense(self.weight)
-        longest = state.inputs.shape[1]
-        if longest == 0:
-            return inputs, state.inputs
-        if isinstance(inputs, SpikeEvents):
-            return delay_events(inputs, self.delays, state.inputs)
-        n_steps = inputs.shape[1]
-        known = torch.cat([state.inputs.to(inputs), inputs], 1)
-        if (self.delays == self.delays[0]).all():
-            arriving = known[:, :n_steps]
-        else:
-            first = torch.from_numpy(longest - self.delays).to(inputs.device)
-            step = torch.arange(n_steps, device=inputs.device)[:, None] + first
-            arriving = known.gather(1, step.expand(len(inputs), -1, -1))
-        return arriving, known[:, n_steps:]
-
-    def _currents(self, arriving: Tensor) -> tuple[Tensor, ...]:
-        # Unbound once: indexing every step would make the reverse pass quadratic in the steps.
-        return (arriving @ self.weight).unbind(1)
-
-    def _fuses(self, surrogate: Surrogate | None) -> bool:
-        if self.engine == "steps":
-            return False
-        able = can_fuse(self.weight, surrogate)
-        if self.engine == "fused" and not able:
-            raise OptionError(
-                "engine = 'fused' needs the CPU and a surrogate with a compiled form.",
-                type(self).__name__,
-                "Use engine = 'auto'.",
-            )
-        return able
-
-    def extra_repr(self) -> str:
-        """Sizes and step."""
-        return f"{self.n_in}, {self.n_out}, dt_s={self.dt_s:g}, engine={self.engine!r}"
-
-
-class LIFLayer(LILayer):
-    """Leaky integrate-and-fire neurons with learned weights.
-
-    Parameters
-    ----------
-    n_in, n_out, parameters, dt_s, delay_steps, weight_scale_v, membrane, synapse, engine, generator
-        As of `LILayer`.
-    surrogate : Surrogate, optional
-        What stands for the derivative of a spike; the paper's by default.
-    reset_gradient : {"full", "detached", "none"}
-        What learning sees of the reset, see `lif_step`.
-    recurrent : bool
-        Whether the neurons connect to each other (and themselves).
-    recurrent_delay_steps : int or sequence of int
-        Steps from a neuron's own spike to its arrival in the layer.
-    """
-
-    def __init__(
-        self,
-        n_in: int,
-        n_out: int,
-        parameters: LIFParameters | None = None,
-        dt_s: float = 1e-3,
-        *,
-        surrogate: Surrogate | None = None,
-        reset_gradient: ResetGradient = "full",
-        delay_steps: int | Sequence[int] = 0,
-        recurrent: bool = False,
-        recurrent_delay_steps: int | Sequence[int] = 0,
-        weight_scale_v: float = 50e-3,
-        membrane: Method = "exact",
-        synapse: Method = "exact",
-        engine: Engine = "auto",
-        generator: torch.Generator | None = None,
-    ):
-        super().__init__(
-            n_in, n_out, parameters, dt_s, delay_steps=delay_steps, weight_scale_v=weight_scale_v,
-            membrane=membrane, synapse=synapse, engine=engine, generator=generator,
-        )  # fmt: skip
-        if reset_gradient not in RESET_GRADIENTS:
-            raise OptionError(
-                f"reset_gradient = {reset_gradient!r} is unknown.",
-                remedy=f"Known: {', '.join(RESET_GRADIENTS)}.",
-            )
-        self.surrogate = surrogate or SuperSpikeSurrogate()
-        self.reset_gradient: ResetGradient = reset_gradient
-        self.recurrent_delays = _delays(recurrent_delay_steps, n_out, "recurrent_delay_steps")
-        self.recurrent_weight: nn.Parameter | None = None
-        if recurrent:
-            self.recurrent_weight = nn.Parameter(_initial(n_out, n_out, weight_scale_v, generator))
-        elif self.recurrent_delays.any():
-            raise OptionError("recurrent_delay_steps is given to a layer that is not recurrent.")
-
-    def initial_state(self, n_batch: int) -> LayerState:
-        """Return neurons at rest, with nothing under way.
-
-        Parameters
-        ----------
-        n_batch : int
-            Trials.
-        """
-        longest = int(self.recurrent_delays.max())
-        recurrent = self.weight.new_zeros((n_batch, longest, self.n_out))
-        return super().initial_state(n_batch)._replace(recurrent=recurrent)
-
-    def forward(
-        self, inputs: Tensor | SpikeEvents, state: LayerState | None = None
-    ) -> tuple[Tensor, LayerState]:
-        """Return spikes, (batch, step, neuron), and the state after the last step.
-
-        Parameters
-        ----------
-        inputs : torch.Tensor or SpikeEvents
-            (batch, step, source): spikes (0 or 1), or any other numbers.
-        state : LayerState, optional
-            Before the first step; at rest by default.
-        """
-        return self.run(inputs, state)[:2]
-
-    def _simulate(
-        self, arriving: Tensor | SpikeEvents, state: LayerState, events: SpikeEvents | None
-    ) -> tuple[Tensor, LIFState, Tensor, SpikeEvents | None]:
-        recurrent = state.recurrent
-        if self._fuses(self.surrogate):
-            recurrence = None
-            if self.recurrent_weight is not None:
-                recurrence = Recurrence(self.recurrent_weight, self.recurrent_delays, recurrent)
-            spikes, neurons, events = fused_layer(
-                arriving, self.weight, state.neurons, self.coefficients, self.constants,
-                self.surrogate, self.reset_gradient, recurrence, events,
-            )  # fmt: skip
-        else:
-            if isinstance(arriving, SpikeEvents):
-                arriving = arriving.to_dense(self.weight)
-            spikes, neurons = self._loop(self._currents(arriving), state)
-            events = None
-        if longest := recurrent.shape[1]:
-            recurrent = torch.cat([recurrent, spikes[:, -longest:]], 1)[:, -longest:]
-        return spikes, neurons, recurrent, events
-
-    def _loop(self, currents: tuple[Tensor, ...], state: LayerState) -> tuple[Tensor, LIFState]:
-        neurons, sent = state.neurons, list(state.recurrent.unbind(1))
-        lead = len(sent)
-        which = [
-            (int(delay), torch.from_numpy(np.flatnonzero(self.recurrent_delays == delay)))
-            for delay in np.unique(self.recurrent_delays)
-        ]
-        for t, current in enumerate(currents):
-            spikes, neurons = fire(
-                neurons, self.coefficients, self.constants, self.surrogate, self.reset_gradient
-            )
-            sent.append(spikes)
-            if self.recurrent_weight is not None:
-                for delay, sources in which:
-                    arriving = sent[lead + t - delay][:, sources]
-                    current = current + arriving @ self.recurrent_weight[sources]
-            neurons = receive(neurons, current, self.coefficients)
-        return torch.stack(sent[lead:], 1), neurons
+from neuromodels.spiking.events import SpikeEvents
+from neuromodels.spiking.layers import Engine, LayerState, LIFLayer, LILayer
+from neuromodels.spiking.network import SpikingNetwork
+from neuromodels.spiking.neurons import LIFParameters, lif_coefficients
+from neuromodels.spiking.steps import ResetGradient
+from neuromodels.spiking.surrogates import Surrogate
 
 
 class LIFNetwork(nn.Module):
@@ -452,16 +104,139 @@ class LIFNetwork(nn.Module):
         return outputs, after
 
 
-def _delays(steps: int | Sequence[int], n: int, what: str) -> np.ndarray:
-    delays = np.asarray(steps)
-    if delays.dtype.kind not in "iu" or delays.shape not in ((), (n,)) or (delays < 0).any():
-        raise OptionError(
-            f"{what} must be whole steps, not negative: one number or one for each of {n} sources."
+def to_module(
+    network: SpikingNetwork,
+    weights: Mapping[str, np.ndarray],
+    *,
+    surrogate: Surrogate | None = None,
+    reset_gradient: ResetGradient = "full",
+    engine: Engine = "auto",
+) -> LIFNetwork:
+    """Turn a network and its weights into a module of PyTorch that fires the same spikes.
+
+    Parameters
+    ----------
+    network : SpikingNetwork
+        Populations and constants.
+    weights : mapping of str to numpy.ndarray
+        (n_source, n_target) per connection, V; their precision is kept.
+    surrogate, reset_gradient, engine
+        As of `LIFLayer`.
+
+    Returns
+    -------
+    LIFNetwork
+        To train by surrogate gradients.
+
+    Raises
+    ------
+    OptionError
+        Weights that are not this network's.
+    """
+    network.check_weights(weights)
+    module = LIFNetwork(network.sizes[:2])
+    delays = np.split(network.delay_steps, network.offsets[1:-1])
+    layers = []
+    for target in range(1, len(network.sizes)):
+        is_recurrent = target in network.recurrent
+        layer = LIFLayer(
+            network.sizes[target - 1],
+            network.sizes[target],
+            network.parameters,
+            network.dt_s,
+            surrogate=surrogate,
+            reset_gradient=reset_gradient,
+            delay_steps=delays[target - 1],
+            recurrent=is_recurrent,
+            recurrent_delay_steps=delays[target] if is_recurrent else 0,
+            membrane=network.membrane,
+            synapse=network.synapse,
+            engine=engine,
         )
-    return np.array(np.broadcast_to(delays, (n,)), dtype=np.int64)
+        for connection in network.into(target):
+            made = nn.Parameter(torch.from_numpy(np.array(weights[connection.name])))
+            if connection.source == target:
+                layer.recurrent_weight = made
+            else:
+                layer.weight = made
+        layers.append(layer)
+    module.layers = nn.ModuleList(layers)
+    return module
 
 
-def _initial(n_in: int, n_out: int, scale_v: float, generator: torch.Generator | None) -> Tensor:
-    if not scale_v > 0:
-        raise OptionError(f"weight_scale_v = {scale_v:g} V must be positive.")
-    return torch.randn((n_in, n_out), generator=generator) * (scale_v / math.sqrt(n_in))
+def from_module(module: LIFNetwork) -> tuple[SpikingNetwork, dict[str, np.ndarray]]:
+    """Turn a trained module into plain data: to simulate, export to Brian2 or NIR, or go on with.
+
+    Parameters
+    ----------
+    module : LIFNetwork
+        Of spiking layers.
+
+    Returns
+    -------
+    network : SpikingNetwork
+        Populations and constants.
+    weights : dict of numpy.ndarray
+        (n_source, n_target) per connection, V.
+
+    Raises
+    ------
+    OptionError
+        What plain data cannot hold: leaky integrators, layers that differ in their constants,
+        neurons whose spikes reach their own layer and the next with different delays.
+    """
+    layers = list(module.layers)
+    for index, layer in enumerate(layers):
+        if not isinstance(layer, LIFLayer):
+            raise OptionError("leaky integrators send no spikes.", f"layer {index}")
+        _check_same_constants(layer, layers[0], f"layer {index}")
+    first = layers[0]
+    delays = [layer.delays for layer in layers] + [layers[-1].recurrent_delays]
+    recurrent = []
+    for index, layer in enumerate(layers):
+        if layer.recurrent_weight is None:
+            continue
+        recurrent.append(index + 1)
+        if (layer.recurrent_delays != delays[index + 1]).any():
+            raise OptionError(
+                "a neuron's spikes reach its own layer and the next with different delays.",
+                f"layer {index}",
+                "Give recurrent_delay_steps and the next layer's delay_steps the same values.",
+            )
+    network = SpikingNetwork(
+        (first.n_in, *(layer.n_out for layer in layers)),
+        first.constants,
+        first.dt_s,
+        _delay_s(delays, first.dt_s, bool(recurrent and recurrent[-1] == len(layers))),
+        tuple(recurrent),
+        first.membrane,
+        first.synapse,
+    )
+    weights = {}
+    for connection in network.connections:
+        layer = layers[connection.target - 1]
+        own = connection.source == connection.target
+        held = layer.recurrent_weight if own else layer.weight
+        weights[connection.name] = held.detach().cpu().numpy().copy()
+    return network, weights
+
+
+def _check_same_constants(layer: LIFLayer, first: LIFLayer, where: str) -> None:
+    same = layer.constants == first.constants and layer.dt_s == first.dt_s
+    if not same or layer.coefficients != first.coefficients:
+        raise OptionError("this layer's constants are not those of the first layer.", where)
+    expected = lif_coefficients(
+        layer.constants, layer.dt_s, membrane=layer.membrane, synapse=layer.synapse
+    )
+    if not np.allclose(layer.coefficients, expected, rtol=1e-6, atol=0):
+        raise OptionError("this layer's step does not follow from its time constants.", where)
+
+
+def _delay_s(
+    delays: list[np.ndarray], dt_s: float, last_matters: bool
+) -> float | tuple[tuple[float, ...], ...]:
+    """One delay if all that matter are the same, else one for each neuron of each population."""
+    known = np.concatenate(delays if last_matters else delays[:-1])
+    if (known == known[0]).all():
+        return float(known[0] * dt_s)
+    return tuple(tuple(float(steps * dt_s) for steps in part) for part in delays)

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from neuromodels.options import OptionError
-from neuromodels.spiking.modules import LIFLayer, LIFNetwork, LILayer
+from neuromodels.spiking.layers import LIFLayer, LILayer
+from neuromodels.spiking.modules import LIFNetwork
 from neuromodels.spiking.neurons import Coefficients, LIFParameters
 from neuromodels.spiking.surrogates import SnntorchSurrogate, Surrogate
 

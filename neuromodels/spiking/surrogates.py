@@ -121,7 +121,18 @@ class Surrogate:
 
 
 @dataclass(frozen=True)
-class SuperSpikeSurrogate(Surrogate):
+class _OfSteepness(Surrogate):
+    beta_per_v: float = 1000.0
+    scale: Scale = "unit"
+
+    @property
+    def slope_per_v(self) -> float:
+        """β."""
+        return self.beta_per_v
+
+
+@dataclass(frozen=True)
+class SuperSpikeSurrogate(_OfSteepness):
     """Derivative of the fast sigmoid h / (1 + |h|): σ' = (1 + |β (U − ϑ)|)⁻².
 
     Zenke & Ganguli 2018, equation 7 and below; there without the factor β ("unit").
@@ -137,13 +148,6 @@ class SuperSpikeSurrogate(Surrogate):
 
     name: ClassVar[str] = "superspike"
     compiled_shape: ClassVar[int] = 0
-    beta_per_v: float = 1000.0
-    scale: Scale = "unit"
-
-    @property
-    def slope_per_v(self) -> float:
-        """β."""
-        return self.beta_per_v
 
     @property
     def height(self) -> float:
@@ -156,7 +160,7 @@ class SuperSpikeSurrogate(Surrogate):
 
 
 @dataclass(frozen=True)
-class SigmoidSurrogate(Surrogate):
+class SigmoidSurrogate(_OfSteepness):
     """Derivative of the logistic function 1 / (1 + e^(−β (U − ϑ))).
 
     Attributes
@@ -169,13 +173,6 @@ class SigmoidSurrogate(Surrogate):
 
     name: ClassVar[str] = "sigmoid"
     compiled_shape: ClassVar[int] = 1
-    beta_per_v: float = 1000.0
-    scale: Scale = "unit"
-
-    @property
-    def slope_per_v(self) -> float:
-        """β."""
-        return self.beta_per_v
 
     @property
     def height(self) -> float:

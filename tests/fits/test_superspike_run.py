@@ -91,6 +91,13 @@ def test_voltages_and_eligibilities_of_a_loop_are_kept(run):
     above = np.flatnonzero(traces["voltage"].values[:, 0] > -50e-3)
     assert len(above) <= 5000 // 51 + 1
     assert np.isfinite(traces["eligibility"].values).all()
+    axes = run.plot_traces((0.1, 0.3)).axes
+    assert [ax.get_ylabel() for ax in axes] == [
+        "membrane potential (mV)",
+        "error (1/s)",
+        "eligibility (Hz)",
+    ]
+    assert axes[2].get_xlim() == pytest.approx((0.1, 0.3), abs=2e-4)
 
 
 def test_an_interrupted_call_resumes_to_the_same_file(run, task, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import torch
 
 from neuromodels.options import OptionError
 from neuromodels.spiking.events import find_events, spike_events
-from neuromodels.spiking.modules import LIFLayer, LIFNetwork, LILayer
+from neuromodels.spiking.layers import LIFLayer, LILayer
+from neuromodels.spiking.modules import LIFNetwork
 from neuromodels.spiking.surrogates import (
     ArctanSurrogate,
     ConstantSurrogate,

@@ -1,11 +1,15 @@
 """Layers and networks: shapes, delays, carried state, and errors that help."""
 
+import numpy as np
 import pytest
 import torch
 
 from neuromodels.options import OptionError
-from neuromodels.spiking.modules import LIFLayer, LIFNetwork, LILayer
+from neuromodels.spiking.layers import LIFLayer, LILayer
+from neuromodels.spiking.modules import LIFNetwork, from_module, to_module
+from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import LIFParameters
+from neuromodels.spiking.simulation import Events, simulate
 from neuromodels.spiking.surrogates import SnntorchSurrogate
 
 
@@ -136,3 +140,39 @@ def test_a_surrogate_of_snntorch_runs_in_a_network():
     out, _ = network(random_spikes((2, 30, 6)).float())
     out[-1].sum().backward()
     assert network.layers[0].weight.grad.abs().sum() > 0
+
+
+def test_plain_data_and_module_fire_the_same_spikes_and_convert_back():
+    rng = np.random.default_rng(0)
+    delays = tuple(tuple(1e-4 * rng.integers(0, 12, n)) for n in (8, 7, 6))
+    network = SpikingNetwork((8, 7, 6), delay_s=delays, recurrent=(1, 2), membrane="euler")
+    weights = network.initial_weights(0.4, rng)
+    inputs = random_spikes((1, 400, 8), 0.03)
+    module = to_module(network, weights)
+    outputs, _ = module(inputs)
+    steps, neurons = inputs[0].nonzero().numpy().T
+    activity, _ = simulate(network, weights, Events(steps, neurons), 400)
+    for ours, spikes in zip(outputs, activity.spikes[1:], strict=True):
+        expected = np.zeros(ours.shape[1:])
+        expected[spikes.steps, spikes.neurons] = 1
+        np.testing.assert_array_equal(ours[0].detach(), expected)
+        assert expected.sum() > 10
+    again, held = from_module(module)
+    # Seconds come back from whole steps.
+    assert np.array_equal(again.delay_steps, network.delay_steps)
+    assert {**again.config, "delay_s": 0} == {**network.config, "delay_s": 0}
+    assert all(np.array_equal(held[name], weights[name]) for name in weights)
+
+
+def test_a_module_that_plain_data_cannot_hold_is_refused():
+    for module, message in (
+        (LIFNetwork([3, 2], readout="voltage"), "no spikes"),
+        (LIFNetwork([3, 2, 2], recurrent=True, recurrent_delay_steps=2), "different delays"),
+    ):
+        with pytest.raises(OptionError, match=message):
+            from_module(module)
+    mixed = LIFNetwork([3, 2, 2])
+    mixed.layers[1] = LIFLayer(2, 2, LIFParameters(refractory_s=0))
+    with pytest.raises(OptionError, match="not those of the first layer"):
+        from_module(mixed)
+    assert from_module(LIFNetwork([3, 2, 2], delay_steps=2))[0].delay_s == pytest.approx(2e-3)
