@@ -69,7 +69,7 @@ def spike_distances(model: Spiking, task: Task, *, seed: int) -> xr.Dataset:
             following = trials[(trial + 1) % len(trials)]
             for neuron in range(n_neurons):
                 real = _times(trials[trial, :, neuron], width / parts, start)
-                steps = np.flatnonzero(recorded.output[:, neuron, trial])
+                steps = np.flatnonzero(recorded.output[trial, :, neuron])
                 run = (steps + 0.5) * dt_s + model.lead_in * width
                 run = run[run >= start]
                 others = (run, _times(following[:, neuron], width / parts, start), run[:0])

@@ -49,7 +49,6 @@ def rule_gradient(
     beta_per_v: float,
     first_step: int = 0,
     others: bool = True,
-    floor_hz: float = 0.0,
 ) -> Gradient:
     """Gradient of the van Rossum loss of a stretch, as the rule sees it.
 
@@ -75,9 +74,6 @@ def rule_gradient(
         Compare the target with the mean of the *other* runs. The error is then independent of the
         run that it corrects, and the expected gradient is that of the squared error of the rate;
         with its own spikes a run also learns to vary less, that is, to fall silent.
-    floor_hz : float
-        If positive, the error is divided by the rate that the runs have now plus this, so that
-        quiet and busy moments count as they do in a Poisson likelihood.
 
     Returns
     -------
@@ -85,30 +81,27 @@ def rule_gradient(
         Sums over the stretch.
     """
     dtype = recorded.distance.dtype
-    n_runs = recorded.output.shape[2]
-    own, wanted = recorded.output, target[..., None].astype(dtype)
-    total = own.sum(axis=2, keepdims=True)
-    mean = (total - own) / dtype.type(n_runs - 1) if others else own
-    if first_step:
-        mean, wanted, own = mean.copy(), wanted.copy(), own.copy()
-        mean[:first_step] = wanted[:first_step] = own[:first_step] = 0
+    n_runs, n_steps, n_output = recorded.output.shape
+    own = recorded.output.copy()
+    wanted = target.astype(dtype)
+    own[:, :first_step] = wanted[:first_step] = 0
     psp, alpha = kernels
     arguments = (dtype.type(alpha.rise), dtype.type(alpha.decay), dtype.type(alpha.drive))
-    rate, aim = _forward(mean, *arguments), _forward(wanted, *arguments)
-    own = rate if not others else _forward(own, *arguments)
-    loss = 0.5 * dt_s * float(np.square(own - aim, dtype=np.float64).sum()) / n_runs
-    error = rate - aim
-    if floor_hz > 0:
-        error /= rate + dtype.type(floor_hz)
+    own_rate, aim = _forward(own, *arguments), _forward(wanted[None], *arguments)[0]
+    error = own_rate - aim
+    loss = 0.5 * dt_s * float(np.square(error, dtype=np.float64).sum()) / n_runs
+    if others:
+        # The mean over all runs but one's own.
+        error = (error.sum(axis=0) - error) / dtype.type(n_runs - 1)
     weights = np.zeros(feedback.shape, np.float64)
-    drive = np.zeros((len(target) // steps_per_bin, recorded.distance.shape[1]), np.float64)
+    drive = np.zeros((n_steps // steps_per_bin, recorded.distance.shape[2]), np.float64)
     _backward(
         recorded.distance,
-        error,
-        np.ascontiguousarray(feedback, dtype),
+        np.ascontiguousarray(error),
+        np.ascontiguousarray(feedback.T, dtype),
         recorded.steps,
         recorded.hidden,
-        recorded.runs,
+        recorded.bounds,
         np.array([alpha.decay, alpha.rise, psp.decay, psp.rise], dtype),
         dtype.type(beta_per_v),
         steps_per_bin,
@@ -121,69 +114,61 @@ def rule_gradient(
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
 def _forward(signal, rise, decay, drive):
-    n_steps, n, n_runs = signal.shape
+    n_runs, n_steps, n = signal.shape
     out = np.empty_like(signal)
-    first, second = np.zeros((n, n_runs), signal.dtype), np.zeros((n, n_runs), signal.dtype)
-    for t in range(n_steps):
-        for i in range(n):
-            for r in range(n_runs):
-                second[i, r] = decay * second[i, r] + drive * first[i, r]
-                first[i, r] = rise * first[i, r] + signal[t, i, r]
-                out[t, i, r] = second[i, r]
+    for run in range(n_runs):
+        first, second = np.zeros(n, signal.dtype), np.zeros(n, signal.dtype)
+        for t in range(n_steps):
+            for i in range(n):
+                second[i] = decay * second[i] + drive * first[i]
+                first[i] = rise * first[i] + signal[run, t, i]
+                out[run, t, i] = second[i]
     return out
 
 
-@njit(cache=True, fastmath={"contract", "nsz", "reassoc"}, error_model="numpy")
+@njit(cache=True, fastmath={"contract", "nsz", "reassoc", "arcp"}, error_model="numpy")
 def _backward(
     distance,
     error,
     feedback,
     steps,
     hidden,
-    runs,
+    bounds,
     factors,
     beta,
     steps_per_bin,
     weights,
     drive,
 ):
-    n_steps, n, n_runs = distance.shape
-    n_hidden, n_output = feedback.shape
+    n_runs, n_steps, n = distance.shape
+    n_output, n_hidden = feedback.shape
     alpha_decay, alpha_rise, psp_decay, psp_rise = factors
     one, none = distance.dtype.type(1), distance.dtype.type(0)
-    slow, fast = np.zeros_like(error[0]), np.zeros_like(error[0])
-    late, early = np.zeros_like(distance[0]), np.zeros_like(distance[0])
-    reversed_error = np.zeros_like(slow)
-    fed_back = np.zeros(n_runs, distance.dtype)
-    k = steps.size - 1
-    for t in range(n_steps - 1, -1, -1):
-        row = t // steps_per_bin
-        for o in range(n_output):
-            for r in range(n_runs):
-                slow[o, r] = error[t, o, r] + alpha_decay * slow[o, r]
-                fast[o, r] = error[t, o, r] + alpha_rise * fast[o, r]
-                reversed_error[o, r] = slow[o, r] - fast[o, r]
-        for i in range(n):
-            if i < n_hidden:
-                fed_back[:] = none
-                for o in range(n_output):
-                    share = feedback[i, o]
-                    for r in range(n_runs):
-                        fed_back[r] += share * reversed_error[o, r]
-                e = fed_back
-            else:
-                e = reversed_error[i - n_hidden]
-            far, a, b = distance[t, i], late[i], early[i]
-            total = none
-            for r in range(n_runs):
-                bump = one / (one + beta * abs(far[r]))
-                p = e[r] * bump * bump
-                a[r] = p + psp_decay * a[r]
-                b[r] = p + psp_rise * b[r]
-                total += a[r] - b[r]
-            drive[row, i] += total
-        while k >= 0 and steps[k] == t:
-            i, r = hidden[k], runs[k]
+    slow, fast = np.zeros(n_output, error.dtype), np.zeros(n_output, error.dtype)
+    late, early = np.zeros(n, error.dtype), np.zeros(n, error.dtype)
+    e = np.zeros(n, error.dtype)
+    for run in range(n_runs):
+        slow[:], fast[:], late[:], early[:] = none, none, none, none
+        k = bounds[run + 1] - 1
+        for t in range(n_steps - 1, -1, -1):
+            e[:n_hidden] = none
             for o in range(n_output):
-                weights[i, o] += late[n_hidden + o, r] - early[n_hidden + o, r]
-            k -= 1
+                slow[o] = error[run, t, o] + alpha_decay * slow[o]
+                fast[o] = error[run, t, o] + alpha_rise * fast[o]
+                reversed_error = slow[o] - fast[o]
+                e[n_hidden + o] = reversed_error
+                share = feedback[o]
+                for i in range(n_hidden):
+                    e[i] += share[i] * reversed_error
+            far, total = distance[run, t], drive[t // steps_per_bin]
+            for i in range(n):
+                bump = one / (one + beta * abs(far[i]))
+                p = e[i] * bump * bump
+                late[i] = p + psp_decay * late[i]
+                early[i] = p + psp_rise * early[i]
+                total[i] += late[i] - early[i]
+            while k >= bounds[run] and steps[k] == t:
+                row = weights[hidden[k]]
+                for o in range(n_output):
+                    row[o] += late[n_hidden + o] - early[n_hidden + o]
+                k -= 1

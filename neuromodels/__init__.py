@@ -33,6 +33,7 @@ _PUBLIC = {
     "compare": "neuromodels.fits.compare",
     "load": "neuromodels.fits.comparison",
     "predict": "neuromodels.fits.compare",
+    "superspike_task": "neuromodels.datasets.sample.superspike",
     "read_spike_trains": "neuromodels.datasets.spike_train_files",
     "SpikeTrains": "neuromodels.datasets.spike_trains",
     "train_spikes": "neuromodels.fits.superspike.train",

@@ -6,6 +6,7 @@ from neuromodels.fits.papers.paper import Paper
 from neuromodels.fits.papers.superspike_figures import draw
 from neuromodels.fits.papers.superspike_raster_claims import LOGO, OXFORD
 from neuromodels.fits.papers.superspike_single import FOUR, SINGLE
+from neuromodels.fits.papers.superspike_xor import XOR
 
 PAPER = Paper(
     name="superspike",
@@ -18,6 +19,6 @@ PAPER = Paper(
         "small": "about 10 minutes on 2 cores; one seed of most networks",
         "full": "about half an hour on 2 cores; five seeds of all networks",
     },
-    experiments=(SINGLE, FOUR, LOGO, OXFORD),
+    experiments=(SINGLE, FOUR, XOR, LOGO, OXFORD),
     draw=draw,
 )

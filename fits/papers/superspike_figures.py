@@ -17,13 +17,21 @@ from neuromodels.fits.papers.paper import Runs
 from neuromodels.fits.papers.superspike_raster_claims import by_network
 from neuromodels.fits.papers.superspike_reference import AUTHORS, CURVE_S, FLOOR, PROTOTYPE
 from neuromodels.fits.papers.superspike_single import learned_at
+from neuromodels.fits.papers.superspike_xor import by_network as exclusive_or_networks
+from neuromodels.fits.papers.superspike_xor_figure import exclusive_or_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Networks whose curves are drawn, of those that were run.
-CURVES = ("none", "256", "256 random", "256 random, regularised", "256 uniform")
+#: Networks whose curves are drawn, of those that were run, and what the legend calls them.
+CURVES = {
+    "none": "no hidden layer",
+    "256": "symmetric, 256 hidden",
+    "256 random": "random",
+    "256 random, regularised": "random, regularised",
+    "256 uniform": "uniform",
+}
 #: Looks of the small networks, the same in every panel.
 KINDS = ("symmetric", "random", "random-negative", "uniform", "bundled", "poisson")
 TITLES = {"logo": "Auryn's logo", "oxford": "Radcliffe Camera, Oxford"}
@@ -42,7 +50,7 @@ def draw(runs: Mapping[str, Runs], tables: Mapping[str, xr.Dataset]) -> dict[str
     Returns
     -------
     dict of matplotlib.figure.Figure
-        "rasters", "costs" and "single".
+        "rasters", "costs", "single" and "xor".
     """
     figures = {}
     found = {task: by_network(task, runs.get(task, {})) for task in TITLES}
@@ -55,6 +63,8 @@ def draw(runs: Mapping[str, Runs], tables: Mapping[str, xr.Dataset]) -> dict[str
     }
     if trained:
         figures["single"] = _single(trained)
+    if runs.get("xor"):
+        figures["xor"] = exclusive_or_figure(exclusive_or_networks(runs["xor"]))
     return figures
 
 
@@ -99,14 +109,14 @@ def _costs(found: Mapping[str, dict[str, list[xr.Dataset]]], tables) -> Figure:
         figure = new_figure(6.67 * len(found), 8.2)
         axes = figure.subplots(2, len(found), squeeze=False, height_ratios=[1, 1.15])
         for (upper, lower), (task, networks) in zip(axes.T, found.items(), strict=True):
-            curves = {label: networks[label] for label in CURVES if label in networks}
+            curves = {said: networks[label] for label, said in CURVES.items() if label in networks}
             lines = {"silent": float(tables[task].attrs["silent_cost"])}
             points = None
             if task == "oxford":
                 lines["floor"] = FLOOR
                 points = {
-                    "reference, 256": (CURVE_S, PROTOTYPE),
-                    "authors' demo, 256": (CURVE_S, AUTHORS),
+                    "reference, symmetric": (CURVE_S, PROTOTYPE),
+                    "authors' demo, symmetric": (CURVE_S, AUTHORS),
                 }
             plot_learning_curve(curves, lines, upper, points=points)
             upper.set_ylabel(f"{TITLES[task]}\ncost")

@@ -69,9 +69,8 @@ def plot_answers(run: xr.Dataset, ax: Axes) -> Axes:
     """
     sizes = run.attrs["sizes"]
     design = ExclusiveOrDesign()
-    bottoms = np.concatenate([[0], np.cumsum(np.array(sizes) + GAP)])[:-1]
     # Inputs are many: their rows are thinner.
-    heights = np.array([0.3] + [2.0] * (len(sizes) - 1))
+    heights = np.array([0.35] + [2.0] * (len(sizes) - 1))
     tops = np.cumsum(np.array(sizes) * heights + GAP)
     bottoms = np.concatenate([[0], tops[:-1]])
     time, population, neuron = (
@@ -84,20 +83,22 @@ def plot_answers(run: xr.Dataset, ax: Axes) -> Axes:
         right = int(right_output(pattern))
         window = design.stimulus_s + design.grace_s
         ax.axvspan(1e3 * onset, 1e3 * (onset + window), color=OUTPUTS[right], alpha=0.13, lw=0)
-        ax.text(1e3 * onset, tops[-1], patterns[pattern], color=OUTPUTS[right], va="bottom")
+        ax.text(1e3 * onset + 1, tops[-1], patterns[pattern], color=OUTPUTS[right], va="top")
     for index, (bottom, height) in enumerate(zip(bottoms, heights, strict=True)):
         chosen = population == index
         rows = bottom + (neuron[chosen] + 0.5) * height
         color = SPIKE
         if index == len(sizes) - 1:
             color = np.array(OUTPUTS)[neuron[chosen]]
-        ax.vlines(1e3 * time[chosen], rows - 0.42 * height, rows + 0.42 * height, color=color, lw=1)
+        ax.vlines(
+            1e3 * time[chosen], rows - 0.42 * height, rows + 0.42 * height, color=color, lw=1.2
+        )
     names = ["input", *["hidden"] * (len(sizes) - 2), "output"]
     middles = bottoms + np.array(sizes) * heights / 2
     ax.set_yticks(middles, names)
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, 1e3 * design.trial_s * len(run.attrs["shown_patterns"]))
-    ax.set_ylim(-1, tops[-1])
+    ax.set_ylim(-1, tops[-1] + 1)
     ax.set_xlabel("time (ms); shaded: when the output of this colour is to fire")
     return ax
 

@@ -70,13 +70,14 @@ def train_networks(
     seeds: list[int],
     choosing: list[int],
     rates_v: list[float],
+    w0_v: list[float],
     trials: int,
     test_trials: int,
 ) -> xr.Dataset:
     """Train one network per seed on the exclusive-or, and let it answer unseen trials.
 
-    Each seed has its own input pattern, initial weights and feedback. The learning rate is the one
-    whose last tenth of training trials is best, over other seeds.
+    Each seed has its own input pattern, initial weights and feedback. Learning rate and size of the
+    initial weights are those whose last tenth of training trials is best, over other seeds.
 
     Parameters
     ----------
@@ -87,9 +88,9 @@ def train_networks(
     regulariser : float
         ρ.
     seeds, choosing : list of int
-        Those that are reported, and those that choose the learning rate.
-    rates_v : list of float
-        Learning rates to choose from, V.
+        Those that are reported, and those that choose.
+    rates_v, w0_v : list of float
+        Learning rates and sizes of initial weights to choose from, V.
     trials, test_trials : int
         To learn from, and to answer afterwards.
 
@@ -98,18 +99,21 @@ def train_networks(
     xarray.Dataset
         `(seed, block)`: `accuracy` while learning; `(seed, pattern)`: `test_accuracy`, on
         unseen trials with learning off; `(seed)`: `stray_rate`, `hidden_rate`, `n_positive`;
-        `(rate)`: `chosen_by`, the accuracy that chose the rate; and the spikes of some test trials
-        of the best seed.
+        `(w0, rate)`: `chosen_by`, the accuracy that chose; and the spikes of some test trials of
+        the best seed.
     """
     options = _options(hidden, feedback, regulariser, trials)
     last = max(1, trials // 10)
 
-    def late_accuracy(rate_v: float, seed: int) -> float:
-        trainer = _trained(replace(options, learning_rate_v=rate_v), seed)
+    def late_accuracy(w0: float, rate: float, seed: int) -> float:
+        trainer = _trained(replace(options, w0_v=w0, learning_rate_v=rate), seed)
         return float(trainer.task.outcomes(trials).correct[-last:].mean())
 
-    chosen_by = np.array([np.mean([late_accuracy(r, s) for s in choosing]) for r in rates_v])
-    options = replace(options, learning_rate_v=rates_v[int(chosen_by.argmax())])
+    chosen_by = np.array(
+        [[np.mean([late_accuracy(w, r, s) for s in choosing]) for r in rates_v] for w in w0_v]
+    )
+    w0, rate = np.unravel_index(chosen_by.argmax(), chosen_by.shape)
+    options = replace(options, w0_v=w0_v[w0], learning_rate_v=rates_v[rate])
     found = [_one_seed(options, seed, trials, test_trials) for seed in seeds]
     best = int(np.argmax([row["test_accuracy"].mean() for row in found]))
     stacked = {name: np.stack([row[name] for row in found]) for name in found[0] if name != "shown"}
@@ -118,17 +122,19 @@ def train_networks(
     spikes, outcomes = found[best]["shown"]
     return xr.Dataset(
         {name: (dims.get(name, ("seed",)), values) for name, values in stacked.items()}
-        | {"chosen_by": ("rate", chosen_by)}
+        | {"chosen_by": (("w0", "rate"), chosen_by)}
         | spikes,
         coords={
             "seed": ("seed", np.array(seeds, np.int64)),
             "block": ("block", blocks, {"description": "last trial of each block, from 1"}),
             "pattern": ("pattern", np.array(["neither", "first", "second", "both"])),
             "rate": ("rate", np.array(rates_v), {"units": "V"}),
+            "w0": ("w0", np.array(w0_v), {"units": "V"}),
             "spike": ("spike", np.arange(len(spikes["spike_time"][1]))),
         },
         attrs={
             "learning_rate_v": options.learning_rate_v,
+            "w0_v": options.w0_v,
             "shown_seed": seeds[best],
             "sizes": list(options.network(100, 2).sizes),
         }

@@ -1,7 +1,7 @@
-"""Many noisy runs of a two-layer spiking network side by side, driven bin by bin.
+"""Many noisy runs of a two-layer spiking network, driven bin by bin.
 
-The step of time is that of `neuromodels.spiking.simulation.simulate` without axonal delay; runs lie
-along the last axis, so that one instruction moves several. Runs differ in their noise alone.
+The step of time is that of `neuromodels.spiking.simulation.simulate` without axonal delay. Runs
+differ in their noise alone.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Runs(NamedTuple):
     Attributes
     ----------
     voltage, current : numpy.ndarray
-        (neuron, run), U − U_rest and I, hidden neurons first; V.
+        (run, neuron), U − U_rest and I, hidden neurons first; V.
     held : numpy.ndarray
-        (neuron, run), refractory steps that are left.
+        (run, neuron), refractory steps that are left.
     random : numpy.ndarray
-        (run,), state of each run's stream of noise.
+        (run, neuron), state of each neuron's stream of noise.
     """
 
     voltage: np.ndarray
@@ -44,18 +44,25 @@ class Recorded(NamedTuple):
     Attributes
     ----------
     distance : numpy.ndarray
-        (step, neuron, run), U − threshold before the reset, V.
+        (run, step, neuron), U − threshold before the reset, V.
     output : numpy.ndarray
-        (step, output neuron, run), 1 where it sent a spike.
-    steps, hidden, runs : numpy.ndarray
-        (spike,) of the hidden neurons, sorted by step.
+        (run, step, output neuron), 1 where it sent a spike.
+    steps, hidden : numpy.ndarray
+        (spike,) of the hidden neurons, run after run, each sorted by step.
+    bounds : numpy.ndarray
+        (run + 1,), where the spikes of each run begin, and their number.
     """
 
     distance: np.ndarray
     output: np.ndarray
     steps: np.ndarray
     hidden: np.ndarray
-    runs: np.ndarray
+    bounds: np.ndarray
+
+    def of(self, run: int) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and neurons of the hidden spikes of one run."""
+        one = slice(self.bounds[run], self.bounds[run + 1])
+        return self.steps[one], self.hidden[one]
 
 
 def at_rest(n_neurons: int, n_runs: int, seed: int, dtype: type = np.float32) -> Runs:
@@ -77,14 +84,11 @@ def at_rest(n_neurons: int, n_runs: int, seed: int, dtype: type = np.float32) ->
     Runs
         State.
     """
-    random = np.random.SeedSequence(seed).generate_state(n_runs, np.uint32)
-    shape = (n_neurons, n_runs)
-    return Runs(
-        np.zeros(shape, dtype),
-        np.zeros(shape, dtype),
-        np.zeros(shape, np.int32),
-        np.maximum(random, 1).astype(np.uint32),
-    )
+    shape = (n_runs, n_neurons)
+    random = np.random.SeedSequence(seed).generate_state(n_runs * n_neurons, np.uint32)
+    # Zero is the one state that a stream never leaves.
+    random = np.maximum(random, 1).astype(np.uint32).reshape(shape)
+    return Runs(np.zeros(shape, dtype), np.zeros(shape, dtype), np.zeros(shape, np.int32), random)
 
 
 def run_on(
@@ -128,19 +132,18 @@ def run_on(
     """
     dtype = state.voltage.dtype
     membrane, gain, synapse, refractory = coefficients
-    n_hidden, (n, n_runs) = len(weights), state.voltage.shape
+    n_hidden, (n_runs, n) = len(weights), state.voltage.shape
     n_steps = len(drive) * steps_per_bin
     known = record == "rule"
-    distance = np.empty((n_steps * known, n, n_runs), dtype)
-    output = np.zeros((n_steps * (record != "counts"), n - n_hidden, n_runs), dtype)
+    distance = np.empty((n_runs, n_steps * known, n), dtype)
+    output = np.zeros((n_runs, n_steps * (record != "counts"), n - n_hidden), dtype)
     most = n_hidden * n_runs * (n_steps // (refractory + 1) + 1) * known
-    steps, hidden, runs = (np.empty(most, np.int32) for _ in range(3))
-    counts, n_spikes = _run(
+    steps, hidden = np.empty(most, np.int32), np.empty(most, np.int32)
+    counts, bounds = _run(
         *state,
         np.ascontiguousarray(drive, dtype),
         np.ascontiguousarray(weights, dtype),
-        np.asarray(noise, dtype),
-        dtype.type(_UNIT),
+        np.asarray(noise * _UNIT, dtype),
         steps_per_bin,
         dtype.type(membrane),
         dtype.type(gain),
@@ -151,9 +154,8 @@ def run_on(
         output,
         steps,
         hidden,
-        runs,
     )
-    return counts, Recorded(distance, output, steps[:n_spikes], hidden[:n_spikes], runs[:n_spikes])
+    return counts, Recorded(distance, output, steps[: bounds[-1]], hidden[: bounds[-1]], bounds)
 
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
@@ -165,7 +167,6 @@ def _run(
     drive,
     weights,
     noise,
-    unit,
     steps_per_bin,
     membrane,
     gain,
@@ -176,62 +177,61 @@ def _run(
     output,
     steps,
     hidden,
-    runs,
 ):
-    n, n_runs = voltage.shape
+    n_runs, n = voltage.shape
     n_hidden = weights.shape[0]
     counts = np.zeros((drive.shape[0], n - n_hidden), np.int64)
-    recording, keeping = distance.shape[0] > 0, output.shape[0] > 0
-    scratch = np.empty(n_runs, voltage.dtype)
+    bounds = np.zeros(n_runs + 1, np.int64)
+    recording, keeping = distance.shape[1] > 0, output.shape[1] > 0
+    scratch, fired = np.empty(n, voltage.dtype), np.empty(n, np.int64)
     zero, one = voltage.dtype.type(0), voltage.dtype.type(1)
-    fired = np.empty((n * n_runs, 2), np.int32)
+    noisy = noise.max() > zero
     n_kept = 0
-    for t in range(drive.shape[0] * steps_per_bin):
-        row = t // steps_per_bin
-        n_fired = 0
-        for i in range(n):
-            u, c, h = voltage[i], current[i], held[i]
-            far = distance[t, i] if recording else scratch
-            added, width = drive[row, i], noise[i] * unit
-            for r in range(n_runs):
-                moved = (u[r] * membrane + c[r] * gain) * (one if h[r] == 0 else zero)
+    for run in range(n_runs):
+        u, c, h, stream = voltage[run], current[run], held[run], random[run]
+        for t in range(drive.shape[0] * steps_per_bin):
+            row = t // steps_per_bin
+            added = drive[row]
+            far = distance[run, t] if recording else scratch
+            n_above = 0
+            for i in range(n):
+                moved = (u[i] * membrane + c[i] * gain) * (one if h[i] == 0 else zero)
                 above = moved - gap
-                far[r] = above
-                u[r] = moved if above <= zero else zero
-                h[r] = max(h[r] - 1, 0)
-            if width > zero:
-                for r in range(n_runs):
+                far[i] = above
+                u[i] = moved if above <= zero else zero
+                h[i] = max(h[i] - 1, 0)
+                n_above += above > zero
+            for i in range(n):
+                c[i] = c[i] * synapse + added[i]
+            if noisy:
+                for i in range(n):
                     # xorshift32 (Marsaglia 2003); numba would widen without the casts.
-                    x = random[r]
+                    x = stream[i]
                     x = np.uint32(x ^ np.uint32(x << np.uint32(13)))
                     x = np.uint32(x ^ np.uint32(x >> np.uint32(17)))
                     x = np.uint32(x ^ np.uint32(x << np.uint32(5)))
-                    random[r] = x
+                    stream[i] = x
                     both = np.int32(x & np.uint32(0xFFFF)) + np.int32(x >> np.uint32(16))
-                    c[r] = c[r] * synapse + added + width * voltage.dtype.type(both - 0xFFFF)
-            else:
-                for r in range(n_runs):
-                    c[r] = c[r] * synapse + added
-            n_above = 0
-            for r in range(n_runs):
-                n_above += far[r] > zero
-            if n_above:
-                for r in range(n_runs):
-                    if far[r] > zero:
-                        h[r] = refractory
-                        fired[n_fired, 0] = i
-                        fired[n_fired, 1] = r
-                        n_fired += 1
-        for k in range(n_fired):
-            i, r = fired[k, 0], fired[k, 1]
-            if i < n_hidden:
-                for o in range(n - n_hidden):
-                    current[n_hidden + o, r] += weights[i, o]
-                if recording:
-                    steps[n_kept], hidden[n_kept], runs[n_kept] = t, i, r
-                    n_kept += 1
-            else:
-                counts[row, i - n_hidden] += 1
-                if keeping:
-                    output[t, i - n_hidden, r] = 1
-    return counts, n_kept
+                    c[i] += noise[i] * voltage.dtype.type(both - 0xFFFF)
+            if not n_above:
+                continue
+            n_fired = 0
+            for i in range(n):
+                if far[i] > zero:
+                    h[i] = refractory
+                    fired[n_fired] = i
+                    n_fired += 1
+            for k in range(n_fired):
+                i = fired[k]
+                if i < n_hidden:
+                    for o in range(n - n_hidden):
+                        c[n_hidden + o] += weights[i, o]
+                    if recording:
+                        steps[n_kept], hidden[n_kept] = t, i
+                        n_kept += 1
+                else:
+                    counts[row, i - n_hidden] += 1
+                    if keeping:
+                        output[run, t, i - n_hidden] = 1
+        bounds[run + 1] = n_kept
+    return counts, bounds

@@ -53,6 +53,8 @@ class _Settings(NamedTuple):
     delays: np.ndarray
     n_batch: int
     n_steps: int
+    #: Whether a reverse pass may follow, which needs the voltages.
+    keeps: bool
     #: Where the forward pass leaves its spikes as a list.
     found: list[SpikeEvents]
 
@@ -173,7 +175,15 @@ def _apply(
     delays = np.zeros(0, np.int64) if recurrence is None else recurrence.delays
     found: list[SpikeEvents] = []
     settings = _Settings(
-        coefficients, *levels, *form, passes_reset, events, delays, *inputs.shape[:2], found
+        coefficients,
+        *levels,
+        *form,
+        passes_reset,
+        events,
+        delays,
+        *inputs.shape[:2],
+        torch.is_grad_enabled(),
+        found,
     )
     recurrent, pending = (None, None) if recurrence is None else recurrence[::2]
     out, voltage, current, held = _Fused.apply(dense, weight, recurrent, pending, *state, settings)
@@ -202,7 +212,7 @@ class _Fused(torch.autograd.Function):
         if lead:
             sent[:, :lead] = pending
         integrates = settings.shape == _INTEGRATE
-        keep = integrates or any(ctx.needs_input_grad)
+        keep = integrates or (settings.keeps and any(ctx.needs_input_grad))
         trace = weight.new_empty((n_batch, n_steps, n)) if keep else None
         state = [value.detach().clone(memory_format=torch.contiguous_format) for value in
                  (voltage, current, held)]  # fmt: skip

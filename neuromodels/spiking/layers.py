@@ -215,6 +215,8 @@ class LILayer(nn.Module):
         """Inputs at the steps at which they arrive, and those that are still under way."""
         if isinstance(inputs, SpikeEvents) and not self._fuses(None):
             inputs = inputs.to_dense(self.weight)
+        elif isinstance(inputs, Tensor):
+            inputs = inputs.to(self.weight.dtype)
         longest = state.inputs.shape[1]
         if longest == 0:
             return inputs, state.inputs

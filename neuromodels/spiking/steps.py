@@ -164,7 +164,9 @@ def lif_step(
     return spikes, receive(state, arriving_current, coefficients)
 
 
-def li_step(arriving_current: Tensor, state: LIFState, coefficients: Coefficients, rest_v: float):
+def li_step(
+    arriving_current: Tensor, state: LIFState, coefficients: Coefficients, rest_v: float
+) -> tuple[Tensor, LIFState]:
     """Move leaky integrators, which send no spikes, by one step.
 
     Parameters

@@ -46,7 +46,9 @@ class _Spike(torch.autograd.Function):
 class Surrogate:
     """What all surrogates share; use one of the classes below.
 
-    A surrogate can be given to snnTorch's neurons as `spike_grad`.
+    A surrogate can be given to snnTorch's neurons as `spike_grad`. Each class has `slope_per_v` (by
+    which the distance to the threshold is multiplied, 1/V), `height` (value at the threshold) and
+    `shape(h)` (bump of height 1 over h = slope · distance, of an array or a tensor).
     """
 
     #: Name in a config.
@@ -63,20 +65,6 @@ class Surrogate:
             )
         if getattr(self, "scale", "unit") not in ("unit", "slope"):
             raise OptionError(f"scale = {self.scale!r} is unknown.", self.name, "unit or slope.")
-
-    @property
-    def slope_per_v(self) -> float:
-        """What the distance to the threshold is multiplied with, 1/V."""
-        raise NotImplementedError
-
-    @property
-    def height(self) -> float:
-        """Value at the threshold."""
-        raise NotImplementedError
-
-    def shape(self, h: Any) -> Any:
-        """Bump of height 1 over h = slope · distance, of an array or a tensor."""
-        raise NotImplementedError
 
     def derivative(self, distance_v: Any) -> Any:
         """Return σ' where the voltage has these distances from the threshold.

@@ -325,7 +325,7 @@ def compare(name: str, density: float, args: argparse.Namespace) -> None:
     gap_v = network.layers[0].constants.gap_v
     gains = [layer.coefficients.current_gain for layer in network.layers]
     weights = [layer.weight.detach().numpy() for layer in network.layers]
-    for kind in PEERS if args.peer_python else ():
+    for kind in args.peers if args.peer_python else ():
         # Norse steps the current by itself, from weights that carry no gain.
         scaled = [
             np.ascontiguousarray(weight * (gain if kind == "spyx" else 1.0) / gap_v)
@@ -374,6 +374,7 @@ def main() -> None:
     """Parse, check, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", help="interpreter that has spyx and Norse")
+    parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS))
     parser.add_argument("--densities", type=float, nargs="+", default=[0.005, 0.015, 0.05, 0.2])
     parser.add_argument("--repeats", type=int, default=7)

@@ -63,15 +63,13 @@ def test_without_noise_every_run_is_the_simulation_of_the_network(options):
     hidden, output = expected.spikes[1:]
     assert hidden.steps.size > 100 and output.steps.size > 20
     for run in range(3):
-        mine = recorded.runs == run
-        np.testing.assert_array_equal(recorded.steps[mine], hidden.steps)
-        np.testing.assert_array_equal(recorded.hidden[mine], hidden.neurons)
-        steps, neurons = np.nonzero(recorded.output[:, :, run])
+        np.testing.assert_array_equal(recorded.of(run), hidden)
+        steps, neurons = np.nonzero(recorded.output[run])
         np.testing.assert_array_equal((steps, neurons), output)
         for distance, part in zip(
             expected.distance, (slice(n_hidden), slice(n_hidden, None)), strict=True
         ):
-            np.testing.assert_allclose(recorded.distance[:, part, run], distance, atol=1e-15)
+            np.testing.assert_allclose(recorded.distance[run, :, part], distance, atol=1e-15)
     assert counts.sum() == 3 * output.steps.size
 
 
@@ -100,13 +98,13 @@ def test_noise_alone_makes_the_voltage_vary_as_much_as_asked_and_normally():
     gap, n_hidden = model.network.parameters.gap_v, model.network.sizes[1]
     voltage = (recorded.distance + gap) / gap
     for part, spread in ((slice(n_hidden), 0.2), (slice(n_hidden, None), 0.1)):
-        values = voltage[:, part]
+        values = voltage[:, :, part]
         assert values.std() == pytest.approx(spread, rel=0.02)
         assert abs(values.mean()) < 0.03 * spread
         standard = values / values.std()
         assert (standard**4).mean() == pytest.approx(3, abs=0.1)
     # Neurons and runs have noise of their own.
-    each = voltage.transpose(1, 2, 0).reshape(-1, len(voltage))[:, ::100]
+    each = np.moveaxis(voltage[:, ::100], 1, 2).reshape(-1, voltage.shape[1] // 100)
     correlation = np.corrcoef(each) - np.eye(len(each))
     assert np.abs(correlation).mean() < 1.3 * np.sqrt(2 / np.pi / each.shape[1])
 

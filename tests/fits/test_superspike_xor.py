@@ -167,6 +167,7 @@ def test_a_run_of_the_experiment_is_labelled_and_the_same_again():
         "seeds": [0, 1],
         "choosing": [1000],
         "rates_v": [1e-3, 5e-3],
+        "w0_v": [5e-3],
         "trials": 200,
         "test_trials": 100,
     }
@@ -194,7 +195,7 @@ def fake_runs(accuracy):
                 "hidden_rate": ("seed", np.full(n, 9.0)),
             },
             coords={"seed": np.arange(n)},
-            attrs={"learning_rate_v": 1e-3, "sizes": [100, 4, 2]},
+            attrs={"learning_rate_v": 1e-3, "w0_v": 5e-3, "sizes": [100, 4, 2]},
         )
     return runs
 

@@ -202,3 +202,13 @@ def test_the_reverse_pass_grows_linearly_with_the_steps(engine):
         seconds[n_steps] = min(taken)
     # Four times the steps: about 4; quadratic would be 16.
     assert seconds[8000] < 8 * seconds[2000]
+
+
+def test_spikes_of_any_number_type_and_without_gradient_are_the_same():
+    layer = LIFLayer(12, 8, weight_scale_v=0.3, generator=torch.Generator().manual_seed(1))
+    dense = random_spikes((2, 60, 12))
+    spikes = layer(dense.float())[0].detach()
+    for inputs in (dense, dense.bool(), dense.long(), find_events(dense)):
+        with torch.no_grad():
+            assert torch.equal(layer(inputs)[0], spikes)
+    assert spikes.sum() > 10

@@ -176,3 +176,15 @@ def test_a_module_that_plain_data_cannot_hold_is_refused():
     with pytest.raises(OptionError, match="not those of the first layer"):
         from_module(mixed)
     assert from_module(LIFNetwork([3, 2, 2], delay_steps=2))[0].delay_s == pytest.approx(2e-3)
+
+
+def test_the_loop_over_steps_runs_on_other_devices():
+    """The meta device holds no numbers, but refuses tensors of other devices."""
+    network = LIFNetwork([6, 5, 4], delay_steps=2, recurrent=True, recurrent_delay_steps=3)
+    network = network.to("meta")
+    inputs = torch.zeros((2, 20, 6), device="meta")
+    outputs, state = network(inputs)
+    outputs, _ = network(inputs, state)
+    outputs[-1].sum().backward()
+    assert outputs[-1].device.type == "meta" and outputs[-1].shape == (2, 20, 4)
+    assert network.layers[0].weight.grad.shape == (6, 5)
