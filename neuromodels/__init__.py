@@ -38,6 +38,7 @@ _PUBLIC = {
     "SpikeTrains": "neuromodels.datasets.spike_trains",
     "train_spikes": "neuromodels.fits.superspike.train",
     "SpikingRun": "neuromodels.fits.superspike.record",
+    "reproduce": "neuromodels.fits.papers.reproduction",
     "alignment_test": "neuromodels.analysis.alignment",
     "inspect_recording": "neuromodels.analysis.inspection",
     "models": "",

@@ -16,8 +16,8 @@ PAPER = Paper(
         "also with hidden layers, to answer input spikes with given output spikes."
     ),
     sizes={
-        "small": "about 10 minutes on 2 cores; one seed of most networks",
-        "full": "about half an hour on 2 cores; five seeds of all networks",
+        "small": "about 12 minutes on 2 free cores; few seeds of most networks",
+        "full": "about 40 minutes on 2 free cores; all networks, at least five seeds",
     },
     experiments=(SINGLE, FOUR, XOR, LOGO, OXFORD),
     draw=draw,

@@ -18,7 +18,7 @@ from neuromodels.fits.papers.verdicts import HELD, NOT_HELD, UNDECIDED, Claim, c
 
 #: Learning rates that the paper searched, V.
 RATES_V = (10e-3, 5e-3, 1e-3, 0.5e-3, 0.1e-3)
-#: Initial weights are drawn from N(0, w0/√n_source), V: the demo's, and so small that all is silent.
+#: Initial weights are drawn from N(0, w0/√n_source), V: the demo's, and too small for any spike.
 W0_V = (50e-3, 5e-3)
 #: A network has solved the task if it answers so many of the unseen trials rightly.
 SOLVED = 0.95

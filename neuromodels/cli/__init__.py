@@ -9,7 +9,7 @@ import traceback
 
 import click
 
-from neuromodels.cli import fitting, recordings, spiking
+from neuromodels.cli import fitting, papers, recordings, spiking
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 
@@ -39,6 +39,8 @@ for _command in (
     fitting.demo_command,
     spiking.train_spikes_command,
     spiking.export_spikes_command,
+    papers.papers_command,
+    papers.reproduce_command,
 ):
     cli.add_command(_command)
 

@@ -10,7 +10,7 @@ from neuromodels.cli.shared import command, out_options, print_json
 from neuromodels.cli.shared import size as size_of
 
 
-@command("papers", "  neuromodels papers\n")
+@command("papers", "  neuromodels papers\n  neuromodels papers --json\n")
 def papers_command(quiet: bool, as_json: bool) -> None:
     """List the papers that can be reproduced, with their claims."""
     from neuromodels.fits.papers.reproduction import papers

@@ -416,7 +416,7 @@ def test_distances_lie_beside_what_gives_them_a_meaning(comparison):
 
 
 def test_an_interrupted_fit_goes_on_to_the_same_weights(tmp_path):
-    recording = small_recording(n_blocks=6, n_bins=200)
+    recording = small_recording(n_bins=200)
     options = MODEL | TRAINING | {"epochs": 3, "history": "auto", "search_epochs": 1}
 
     class Stop(Exception):
