@@ -126,7 +126,7 @@ def train_seeds(
 def _seeds_with_negative_feedback(trainer_of, n: int) -> list[int]:
     found, seed = [], 1000
     while len(found) < n:
-        if (trainer_of(seed).feedback[1] < 0).all():
+        if (trainer_of(seed).learners[1].feedback < 0).all():
             found.append(seed)
         seed += 1
     return found
@@ -143,7 +143,7 @@ def _trial_by_trial(trainer: SuperSpikeTrainer, target: SpikeTrains) -> tuple:
     for trial in np.flatnonzero(n_spikes == len(wanted)):
         sent = np.sort(kept[kept[:, 0] == trial + 1, 2])
         off[trial] = np.abs(sent - wanted).max() * DT_S
-    fixed = trainer.feedback.get(1)
+    fixed = trainer.learners[1].feedback if 1 in trainer.learners else None
     return (
         n_spikes.astype(np.int64),
         off <= LEARNED_S + 1e-9,

@@ -172,7 +172,7 @@ def _one_seed(
     seconds = test_trials * unseen.design.trial_s
     n_hidden = sum(trainer.network.sizes[1:-1])
     n_sent = sum(len(events.steps) for events in spikes[1:-1])
-    fixed = trainer.feedback.get(1)
+    fixed = trainer.learners[1].feedback if 1 in trainer.learners else None
     correct = outcomes.correct
     return {
         "accuracy": learning[: trials // BLOCK * BLOCK].reshape(-1, BLOCK).mean(1),

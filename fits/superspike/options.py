@@ -30,7 +30,7 @@ class SuperSpikeOptions:
     beta_per_v : float
         β, 1/V.
     surrogate_scale : {"unit", "slope"}
-        "slope" multiplies σ' with β in 1/mV; RMaxProp takes constant factors out again.
+        "slope" multiplies σ' with β; RMaxProp takes constant factors out again.
     surrogate_read : {"before reset", "after reset"}
         Which voltage σ' sees at a spike.
     error_rise_s, error_decay_s : float
@@ -177,6 +177,13 @@ class SuperSpikeOptions:
                     f"{name} = {getattr(self, name)!r} has no effect here.",
                     remedy=f"Leave it out, or {remedy}.",
                 )
+
+    @property
+    def surrogate_height(self) -> float:
+        """σ' at the threshold."""
+        # ρ is meant in the demo's units: errors in 1/ms beside a σ' with β in 1/V. The engines'
+        # sums have errors in 1/s; with a σ' of height 1 both factors of a thousand cancel.
+        return self.beta_per_v if self.surrogate_scale == "slope" else 1.0
 
     @property
     def chosen_engine(self) -> str:

@@ -93,12 +93,11 @@ class StreamLearner:
         nobody = np.empty(0, np.int64)
         self._pass(nobody, nobody, False)
         self._learn()
-        for engine in trainer.engines.values():
-            engine.silence()
+        self._silence()
 
     def _collect_constants(self) -> np.ndarray:
         trainer, network = self._trainer, self.network
-        engine = trainer.engines[len(network.sizes) - 1]
+        engine = trainer.learners[len(network.sizes) - 1].engine
         beta, height = trainer.compiled_surrogate or (0.0, 1.0)
         membrane, gain, synapse, _ = network.coefficients
         neuron = (membrane, gain, synapse, network.parameters.gap_v, beta, height)
@@ -113,7 +112,7 @@ class StreamLearner:
         n_outputs, last = network.sizes[-1], len(network.sizes) - 1
         parts = [
             trainer.feedback_of(layer)
-            if layer in trainer.engines
+            if layer in trainer.learners
             else np.zeros((n_outputs, network.sizes[layer]))
             for layer in range(1, last)
         ]
@@ -203,26 +202,30 @@ class StreamLearner:
         trainer, starts, offsets = self._trainer, self._starts, self.network.offsets
         last = len(self.network.sizes) - 1
         now = self._errors[1:]
-        for layer, engine in trainer.engines.items():
+        for layer, learner in trainer.learners.items():
+            engine = learner.engine
             a, b = starts[layer - 1], starts[layer]
             # The sources of a layer, the one below and itself if recurrent, are neighbours.
             first = offsets[layer - 1]
             traces = self._psp[1:, first : first + len(engine.first)]
             engine.learn(traces, self._surrogate[:, a:b], now[:, a:b])
-            if layer in trainer.rates:
+            if learner.rate is not None:
                 sent = self._sent[: self._n_spikes]
                 sent = sent[(sent >= a) & (sent < b)] - a
                 gate = now[:, a:b] * 1e-3 if trainer.options.regulariser_gated else None
                 spikes = Events(np.zeros(len(sent), np.int64), sent)
-                trainer.powers[layer] += trainer.rates[layer].powers(spikes, 1, gate)
+                learner.powers += learner.rate.powers(spikes, 1, gate)
         self._cost_errors[trainer.step % self._update_steps] = now[0, starts[last - 1] :]
 
     def _update(self) -> None:
         self._trainer.cost.add(self._cost_errors)
-        for engine in self._trainer.engines.values():
-            engine.silence()
+        self._silence()
         self._trainer.update_weights()
         self._take_weights()
+
+    def _silence(self) -> None:
+        for learner in self._trainer.learners.values():
+            learner.engine.silence()
 
 
 class _Stream:

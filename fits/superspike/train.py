@@ -12,8 +12,9 @@ from neuromodels.datasets.spike_trains import SpikeTrains
 from neuromodels.fits.fit import versions
 from neuromodels.fits.progress import Progress, make_progress
 from neuromodels.fits.store import Store
+from neuromodels.fits.superspike.gathering import make_run
 from neuromodels.fits.superspike.options import SuperSpikeOptions, superspike_options
-from neuromodels.fits.superspike.record import SpikingRun, make_run
+from neuromodels.fits.superspike.record import SpikingRun
 from neuromodels.fits.superspike.tasks import RasterTask
 from neuromodels.fits.superspike.training import SuperSpikeTrainer
 from neuromodels.options import OptionError

@@ -15,15 +15,11 @@ import numpy as np
 from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
 from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.progress import Progress
-from neuromodels.fits.superspike.engines import Chunk, RuleKernels, make_engine
-from neuromodels.fits.superspike.errors import ErrorFilter
+from neuromodels.fits.superspike.cost import RunningCost
+from neuromodels.fits.superspike.learner import LayerLearner, part_of
 from neuromodels.fits.superspike.options import SuperSpikeOptions
-from neuromodels.fits.superspike.regulariser import RateTrace
-from neuromodels.fits.superspike.rmaxprop import RMaxProp
 from neuromodels.fits.superspike.tasks import SpikingTask
 from neuromodels.options import OptionError
-from neuromodels.spiking.kernels import error_kernel, psp_kernel
-from neuromodels.spiking.neurons import lif_coefficients
 from neuromodels.spiking.simulation import (
     Activity,
     Events,
@@ -35,10 +31,6 @@ from neuromodels.spiking.simulation import (
 if TYPE_CHECKING:
     from neuromodels.spiking.surrogates import Surrogate
 
-#: 0.12 s² ⟨e²⟩ is the unit in which the authors' demo prints its cost.
-COST_UNIT_S2 = 0.12
-#: Time constant of the running average of the cost, s.
-COST_TAU_S = 10.0
 #: Values that a chunk may hold per array; bounds memory, and nothing else depends on it.
 CHUNK_VALUES = 4_000_000
 #: Rows of the history, one value per epoch each.
@@ -92,7 +84,7 @@ class SuperSpikeTrainer:
         self.state = resting_state(network, self.dtype.type)
         self.step = 0
         self._make_learners(rng)
-        self.cost = _RunningCost(options.dt_s)
+        self.cost = RunningCost(options.dt_s)
         self.history: dict[str, list[Any]] = {name: [] for name in (*ROWS, "rate")}
         self.n_epochs = math.ceil(options.duration_s / options.epoch_s - 1e-9)
         self.kept_epochs = {*kept_epochs, self.n_epochs}
@@ -102,67 +94,20 @@ class SuperSpikeTrainer:
 
     def _make_learners(self, rng: np.random.Generator) -> None:
         options, network = self.options, self.network
-        alpha = error_kernel(
-            options.error_rise_s, options.error_decay_s, options.dt_s, options.traces
-        )
-        traces = lif_coefficients(
-            network.parameters, options.dt_s, membrane=options.traces, synapse=options.traces
-        )
-        kernels = RuleKernels(psp_kernel(traces), alpha)
-        n_layers = len(network.sizes)
-        first = n_layers - 1 if options.feedback == "none" else 1
-        late = round(options.feedback_delay_s / options.dt_s)
-        literal = {}
-        if options.chosen_engine == "online":
-            literal = {
-                "psp_threshold": options.psp_threshold,
-                # The option is in 1/ms, as the error is in the demo.
-                "error_threshold": options.error_threshold * 1e3,
-            }
-            if options.rms_per == "step":
-                literal["peak_decay"] = math.exp(-options.dt_s / options.rms_decay_s)
-        self.engines, self.filters, self.feedback, self.rates = {}, {}, {}, {}
-        for layer in range(first, n_layers):
-            size, is_output = network.sizes[layer], layer == n_layers - 1
-            shapes = [c.shape for c in network.into(layer)]
-            self.engines[layer] = make_engine(
-                options.chosen_engine, shapes, kernels, options.dt_s, self.dtype.type, **literal
-            )
-            self.filters[layer] = ErrorFilter(alpha, size, 0 if is_output else late, self.dtype)
-            if not is_output:
-                self.feedback[layer] = self._fixed_feedback(size, rng)
-                if options.regulariser:
-                    self.rates[layer] = RateTrace(
-                        size,
-                        options.regulariser_tau_s,
-                        options.dt_s,
-                        options.regulariser_exponent,
-                    )
-        if n_layers - 1 not in self.filters:
-            raise AssertionError("the output always learns")
-        self.powers = {layer: np.zeros(network.sizes[layer]) for layer in self.rates}
-        self.rules = {
-            c.name: RMaxProp(
-                c.shape,
-                update_s=options.update_s,
-                tau_rms_s=options.rms_decay_s,
-                epsilon=options.rms_epsilon,
-                bounds_v=(-options.weight_bound_v, options.weight_bound_v),
-                dtype=self.dtype.type,
-            )
-            for layer in self.engines
-            for c in network.into(layer)
+        n_layers, n_outputs = len(network.sizes), network.sizes[-1]
+        fixed = {
+            "random": lambda size: rng.normal(size=(n_outputs, size)),
+            "uniform": lambda size: np.ones((n_outputs, size)),
         }
-
-    def _fixed_feedback(self, size: int, rng: np.random.Generator) -> np.ndarray | None:
-        n_outputs = self.network.sizes[-1]
-        if self.options.feedback == "random":
-            return rng.normal(size=(n_outputs, size))
-        return np.ones((n_outputs, size)) if self.options.feedback == "uniform" else None
+        self.learners: dict[int, LayerLearner] = {}
+        for layer in range(n_layers - 1 if options.feedback == "none" else 1, n_layers):
+            make = fixed.get(options.feedback) if layer < n_layers - 1 else None
+            feedback = None if make is None else make(network.sizes[layer])
+            self.learners[layer] = LayerLearner(network, layer, options, feedback)
 
     def feedback_of(self, layer: int) -> np.ndarray:
         """(n_output, n_neurons): how a layer sees the error of the output."""
-        fixed = self.feedback[layer]
+        fixed = self.learners[layer].feedback
         if fixed is not None:
             return fixed
         # Symmetric: back through every layer above, without its σ'.
@@ -220,23 +165,13 @@ class SuperSpikeTrainer:
         return activity
 
     def _learn(self, activity: Activity, n_steps: int) -> None:
-        options, network = self.options, self.network
         mismatch = self.task.mismatch(self.step, n_steps, activity.spikes[-1])
-        for layer in reversed(self.engines):
-            is_output = layer == len(network.sizes) - 1
-            feedback = None if is_output else self.feedback_of(layer)
-            error = self.filters[layer](mismatch, n_steps, feedback)
-            if is_output:
+        for layer, learner in self.learners.items():
+            feedback = None if learner.is_output else self.feedback_of(layer)
+            surrogate = self._derivative(activity.distance[layer - 1])
+            error = learner.learn(activity, surrogate, mismatch, feedback)
+            if learner.is_output:
                 self.cost.add(error)
-            arrivals = [activity.arrivals[c.source] for c in network.into(layer)]
-            self.engines[layer].accumulate(
-                Chunk(self._derivative(activity.distance[layer - 1]), error, arrivals)
-            )
-            if layer in self.rates:
-                gate = error * 1e-3 if options.regulariser_gated else None
-                self.powers[layer] += self.rates[layer].powers(
-                    activity.spikes[layer], n_steps, gate
-                )
 
     def _derivative(self, recorded: np.ndarray) -> np.ndarray:
         if self.compiled_surrogate is not None:
@@ -250,41 +185,13 @@ class SuperSpikeTrainer:
         """β and height, where σ' is the paper's and the simulation can record it."""
         if self.surrogate is not None or self.options.surrogate == "constant":
             return None
-        return self.options.beta_per_v, self.height
-
-    @property
-    def height(self) -> float:
-        """σ' at the threshold."""
-        # ρ is meant in the demo's units: errors in 1/ms beside a σ' with β in 1/V. The engine's
-        # sums have errors in 1/s; with a σ' of height 1 both factors of a thousand cancel.
-        slope = self.options.surrogate_scale == "slope"
-        return self.options.beta_per_v if slope else 1.0
+        return self.options.beta_per_v, self.options.surrogate_height
 
     def update_weights(self) -> None:
         """Step the weights against what the engines have gathered since the last update."""
-        options = self.options
-        rate = self.learning_rate
-        learning = self.time_s > options.burn_in_s + 0.5 * options.dt_s
-        for layer, engine in self.engines.items():
-            gradients, peaks = engine.take(), None
-            if options.rms_per == "step":
-                # Peaks of e λ go with the mean of e λ: no weight moves by more than r₀ (γ aside).
-                peaks = engine.peaks()
-                gradients = [gradient / options.update_s for gradient in gradients]
-            for index, connection in enumerate(self.network.into(layer)):
-                gradient, weights = gradients[index], self.weights[connection.name]
-                if layer in self.powers:
-                    held = self.height * options.regulariser * self.powers[layer]
-                    gradient = gradient + weights * held.astype(self.dtype)
-                self.weights[connection.name] = self.rules[connection.name].step(
-                    weights,
-                    gradient,
-                    rate,
-                    learn=learning,
-                    peak=None if peaks is None else peaks[index],
-                )
-            if layer in self.powers:
-                self.powers[layer][:] = 0
+        learning = self.time_s > self.options.burn_in_s + 0.5 * self.options.dt_s
+        for learner in self.learners.values():
+            self.weights |= learner.updated(self.weights, self.learning_rate, learn=learning)
 
     @property
     def learning_rate(self) -> float:
@@ -399,12 +306,8 @@ class SuperSpikeTrainer:
         arrays |= {f"kept_weights/{k}": v for k, v in self.kept_weights.items()}
         arrays |= {f"network/{k}": v for k, v in self.state._asdict().items() if k != "under_way"}
         arrays |= {f"under_way/{k}": v for k, v in self.state.under_way._asdict().items()}
-        parts = {"engine": self.engines, "filter": self.filters, "rule": self.rules}
-        for kind, members in parts.items():
-            for key, member in members.items():
-                arrays |= {f"{kind}/{key}/{k}": v for k, v in member.state().items()}
-        for layer, trace in self.rates.items():
-            arrays |= {f"rate/{layer}": trace.trace, f"powers/{layer}": self.powers[layer]}
+        for layer, learner in self.learners.items():
+            arrays |= {f"learner/{layer}/{k}": v for k, v in learner.state().items()}
         arrays["kept_spikes"] = self._all_kept_spikes()
         if hasattr(self.task, "stored"):
             arrays |= {f"task/{k}": v for k, v in self.task.stored().items()}
@@ -432,18 +335,14 @@ class SuperSpikeTrainer:
         self.step, self.history = attrs["step"], attrs["history"]
         self.cost.restore(attrs["cost"])
         self.kept_spikes = [arrays["kept_spikes"]]
-        for layer, trace in self.rates.items():
-            trace.trace, self.powers[layer] = arrays[f"rate/{layer}"], arrays[f"powers/{layer}"]
-        self.weights = _part(arrays, "weights")
-        self.kept_weights = _part(arrays, "kept_weights")
-        network, under_way = _part(arrays, "network"), _part(arrays, "under_way")
+        self.weights = part_of(arrays, "weights")
+        self.kept_weights = part_of(arrays, "kept_weights")
+        network, under_way = part_of(arrays, "network"), part_of(arrays, "under_way")
         self.state = NetworkState(**network, under_way=Events(**under_way))
-        parts = {"engine": self.engines, "filter": self.filters, "rule": self.rules}
-        for kind, members in parts.items():
-            for key, member in members.items():
-                member.restore(_part(arrays, f"{kind}/{key}"))
+        for layer, learner in self.learners.items():
+            learner.restore(part_of(arrays, f"learner/{layer}"))
         if hasattr(self.task, "restore"):
-            self.task.restore(_part(arrays, "task"))
+            self.task.restore(part_of(arrays, "task"))
 
     def _all_kept_spikes(self) -> np.ndarray:
         return np.concatenate([np.empty((0, 4), np.int64), *self.kept_spikes])
@@ -458,46 +357,3 @@ class SuperSpikeTrainer:
                 "loop_steps": self.task.loop_steps,
             }
         )
-
-
-def _part(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    start = f"{prefix}/"
-    return {k.removeprefix(start): np.array(v) for k, v in arrays.items() if k.startswith(start)}
-
-
-class _RunningCost:
-    """The cost of the output as the authors' demo prints it: 0.12 s² ⟨e²⟩, averaged over 10 s."""
-
-    def __init__(self, dt_s: float):
-        self.decay = math.exp(-dt_s / COST_TAU_S)
-        self._value, self._weight = 0.0, 0.0
-        self._sum, self._steps = 0.0, 0
-
-    @property
-    def running(self) -> float:
-        """Running average."""
-        return self._value / self._weight
-
-    def add(self, error: np.ndarray) -> None:
-        """Take in the next steps, (step, neuron) in 1/s."""
-        n_steps, n_neurons = error.shape
-        costs = np.einsum("ti,ti->t", error, error, dtype=np.float64) * (COST_UNIT_S2 / n_neurons)
-        weights = (1 - self.decay) * self.decay ** np.arange(n_steps - 1, -1, -1)
-        self._value = self._value * self.decay**n_steps + float(weights @ costs)
-        self._weight = self._weight * self.decay**n_steps + float(weights.sum())
-        self._sum += float(costs.sum())
-        self._steps += n_steps
-
-    def take(self) -> float:
-        """Mean since the last call."""
-        mean = self._sum / self._steps
-        self._sum, self._steps = 0.0, 0
-        return mean
-
-    def stored(self) -> list[float]:
-        """State for a checkpoint, at the end of an epoch."""
-        return [self._value, self._weight]
-
-    def restore(self, state: list[float]) -> None:
-        """Go on from `stored`."""
-        self._value, self._weight = state

@@ -319,26 +319,7 @@ def test_a_short_run_holds_the_curve_the_last_loop_and_the_bounds():
     np.testing.assert_array_equal(run["cost"], again["cost"])
 
 
-def test_two_workers_give_what_one_gives(tmp_path):
-    jobs = [
-        Job(
-            f"logo-8-seed{seed}",
-            superspike_rasters.train_raster,
-            {"task": "logo", "hidden": 8, "options": {}, "seed": seed, "duration_s": 20.0},
-            1.0,
-        )
-        for seed in (0, 1)
-    ]
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder in folders:
-        folder.mkdir()
-    alone = run_jobs(jobs, folders[0], 1, Progress(), "alone")
-    both = run_jobs(jobs, folders[1], 2, Progress(), "both")
-    for name, run in alone.items():
-        xr.testing.assert_equal(run, both[name])
-
-
-def test_short_runs_give_tables_verdicts_and_figures(tmp_path):
+def test_short_runs_in_two_processes_give_tables_verdicts_and_figures(tmp_path):
     names = ("oxford-256-seed0", "logo-256-seed0", "logo-none-seed0")
 
     def short(experiment):
@@ -356,7 +337,9 @@ def test_short_runs_give_tables_verdicts_and_figures(tmp_path):
         return dataclasses.replace(experiment, jobs=jobs)
 
     paper = dataclasses.replace(find_paper("superspike"), experiments=(short(LOGO), short(OXFORD)))
-    found = reproduce_paper(paper, "small", tmp_path / "out.h5")
+    found = reproduce_paper(paper, "small", tmp_path / "out.h5", workers=2)
+    here = superspike_rasters.train_raster("logo", 8, {}, seed=0, duration_s=20.0)
+    xr.testing.assert_equal(found.runs("logo")["logo-256-seed0"], here)
     verdicts = {claim.text: claim.verdict for claim in found.claims}
     assert verdicts["targets that a refractory neuron cannot hit"] == HELD
     assert verdicts["a silent network's cost over a loop"] == HELD
