@@ -19,6 +19,7 @@ from neuromodels.spiking.simulation import Events, simulate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neuromodels.analysis.spike_trains.spike_sets import SpikeComparison
     from neuromodels.fits.superspike.options import SuperSpikeOptions
 
 #: What the attribute `neuromodels_result` says of these files.
@@ -181,6 +182,44 @@ class SpikingRun:
         ):
             times = events.steps * network.dt_s
             found[name] = SpikeTrains(times, events.neurons, size, n_steps * network.dt_s, name)
+        return found
+
+    def compare_with_brian2(self, epoch: int = -1) -> dict[str, SpikeComparison]:
+        """Run the trained network in Brian2 as well, and compare every spike of a loop from rest.
+
+        Parameters
+        ----------
+        epoch : int
+            Of which the weights are taken.
+
+        Returns
+        -------
+        dict of SpikeComparison
+            By population; print one for the number of spikes that differ.
+
+        Raises
+        ------
+        OptionError
+            Input that Brian2 cannot play: a neuron that spikes twice in a step.
+        """
+        from neuromodels.analysis.spike_trains.spike_sets import compare_spikes
+        from neuromodels.datasets.spike_trains import trains_of_steps
+        from neuromodels.spiking.brian2_script import run_brian2
+
+        network, n_steps, dt_s = self.network, self.attrs["loop_steps"], self.network.dt_s
+        weights = {name: w.astype(np.float64) for name, w in self.weights(epoch).items()}
+        inputs = Events(*self.inputs.steps(dt_s, n_steps))
+        ours, _ = simulate(network, weights, inputs, n_steps, record="no")
+        theirs = run_brian2(network, weights, inputs, n_steps)
+        found = {}
+        for name, size, one, other in zip(
+            network.names[1:], network.sizes[1:], ours.spikes[1:], theirs[1:], strict=True
+        ):
+            pair = [
+                trains_of_steps(events.steps, events.neurons, size, dt_s, n_steps)
+                for events in (one, other)
+            ]
+            found[name] = compare_spikes(*pair, dt_s=dt_s)
         return found
 
     def plot(self) -> Figure:

@@ -141,6 +141,14 @@ def test_weights_of_another_network_are_refused(task):
         train_spikes(task.inputs, task.target, hidden=0, weights=wrong)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_brian2_sends_the_spikes_of_the_trained_network(run):
+    found = run.compare_with_brian2()
+    assert set(found) == {"hidden", "output"}
+    assert all(one.same for one in found.values())
+    assert found["hidden"].identical.sum() == len(run.respond(run.inputs)["hidden"]) > 0
+
+
 def test_exports_are_files_that_other_programs_take(run, tmp_path):
     (learned,) = export_run(run, "ras", tmp_path / "learned.ras")
     assert read_ras(learned, 1, duration=0.5) == run.spikes()
