@@ -44,8 +44,10 @@ lint: $(STAMP)  ## Check for unused code and for format
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 
-bench: $(STAMP) $(PEERS)  ## Time the fits beside a peer's, and print the figures
+bench: $(STAMP) $(PEERS)  ## Time fits and spiking networks beside peers', and print the figures
 	@$(VENV)/bin/python tests/benchmarks/bench_glm.py --tolerance 1e-7 --peer-python $(PEERS_VENV)/bin/python $(ARGS)
+	@$(VENV)/bin/python tests/benchmarks/bench_superspike.py
+	@$(VENV)/bin/python tests/benchmarks/bench_surrogate.py --peer-python $(PEERS_VENV)/bin/python
 
 reproduce: $(STAMP)  ## Repeat the simulations and long fits behind the documented numbers (slow tests)
 	@$(VENV)/bin/pytest -m slow $(ARGS)
@@ -74,7 +76,8 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	@echo "environment    $(VENV): done"
 
 $(PEERS): $(STAMP)
-	@echo "environment    $(PEERS_VENV): installing NeMoS to compare with (once)"
+	@echo "environment    $(PEERS_VENV): installing NeMoS, spyx and Norse to compare with (once)"
 	@$(if $(PYTHON),"$(PYTHON)",$(VENV)/bin/python) -m venv $(PEERS_VENV)
-	@$(PEERS_VENV)/bin/python -m pip install $(PIP_FLAGS) nemos
+	@$(PEERS_VENV)/bin/python -m pip install $(PIP_FLAGS) -c constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
+	@$(PEERS_VENV)/bin/python -m pip install $(PIP_FLAGS) nemos spyx==1.0.0 norse "$$(grep '^torch==' constraints.txt)"
 	@touch $@

@@ -72,7 +72,7 @@ def fit_request(
     wall, cpu = time.monotonic(), time.process_time()
     if request.spec.kind == "retina-cnn":
         from neuromodels.fits.networks import fit_network as fit_it
-    elif request.spec.kind == "spiking":
+    elif request.spec.kind in ("spiking", "spiking-coupled"):
         from neuromodels.fits.spiking import fit_spiking
 
         fit_it = partial(fit_spiking, recording=task.recording, stimulus=task.stimulus)
@@ -95,7 +95,7 @@ def fit_request(
         if blocks
     }
     more = {}
-    if request.spec.kind == "spiking":
+    if request.spec.kind in ("spiking", "spiking-coupled"):
         from neuromodels.fits.spike_distances import spike_distances
 
         more["distances"] = spike_distances(outcome.model, task, seed=seed)

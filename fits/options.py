@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from neuromodels.fits.spiking_training import SpikingTrainingOptions
+from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.training import TrainingOptions
 from neuromodels.models import REGISTRY, ModelSpec, parse
 from neuromodels.options import OptionError, make_options, names, nearest
@@ -77,8 +77,9 @@ class Request:
 
 def options_class(kind: str) -> type:
     """Options of the fitting procedure of a kind of model."""
-    trained = {"retina-cnn": TrainingOptions, "spiking": SpikingTrainingOptions}
-    return trained.get(kind, ConvexOptions)
+    if kind in ("spiking", "spiking-coupled"):
+        return SpikingTrainingOptions
+    return TrainingOptions if kind == "retina-cnn" else ConvexOptions
 
 
 def make_request(

@@ -110,18 +110,24 @@ def stimulus_rates(model: nn.Module, block: Block) -> np.ndarray:
 
 @torch.no_grad()
 def drive_of_block(
-    model: nn.Module, block: Block, start: int = 0, stop: int | None = None
+    model: nn.Module,
+    block: Block,
+    start: int = 0,
+    stop: int | None = None,
+    trial: int | None = None,
 ) -> torch.Tensor:
-    """What the stimulus gives to a model whose neurons have a state, bin by bin.
+    """What drives a model whose neurons have a state, bin by bin.
 
     Parameters
     ----------
     model : torch.nn.Module
-        With ``drive(stimulus)``, which sees `lead_in` bins, and ``respond(drive)``.
+        With ``drive(stimulus, spikes)``, which sees `lead_in` bins, and ``respond(drive)``.
     block : Block
         The stretch.
     start, stop : int
         Bins of it that are looked at.
+    trial : int, optional
+        Whose recorded spikes are given, where the stimulus was repeated and the model sees them.
 
     Returns
     -------
@@ -133,7 +139,11 @@ def drive_of_block(
     for first in range(start + lead_in, stop, size):
         last = min(first + size, stop)
         movie = torch.from_numpy(block.movie(first - lead_in, last))[None]
-        parts.append(model.drive(movie)[0])
+        spikes = None
+        if getattr(model, "uses_spikes", False):
+            counts = block.response if trial is None else block.response[trial]
+            spikes = torch.from_numpy(counts[first - lead_in : last].astype(np.float64))[None]
+        parts.append(model.drive(movie, spikes)[0])
     return torch.cat(parts)
 
 
@@ -144,6 +154,11 @@ def _conditional(model: nn.Module, block: Block) -> np.ndarray:
     trials = spikes if spikes.ndim == 3 else spikes[None]
     # A bin whose past was not recorded has no conditional rate: NaN runs through by itself.
     rates = np.full(trials.shape, np.nan, dtype=np.float32)
+    if hasattr(model, "respond"):
+        for index, rate in enumerate(rates):
+            trial = index if spikes.ndim == 3 else None
+            rate[lead_in:] = model.respond(drive_of_block(model, block, trial=trial)).numpy()
+        return rates if spikes.ndim == 3 else rates[0]
     size = _chunk_size(model, block)
     size = max(min(size, 64), size // len(trials))
     for start in range(lead_in, n_bins, size):
@@ -185,10 +200,10 @@ def predict_block(
     model.eval()
     # The stream depends on where the block lies, not on which blocks were asked for.
     stream = zlib.crc32(f"{seed}/{block.label}/{block.time[0]:.6f}".encode())
+    if hasattr(model, "generator"):
+        # Only a model whose noise is always on draws from it here.
+        model.generator.manual_seed(stream)
     if not getattr(model, "uses_spikes", False):
-        if hasattr(model, "generator"):
-            # Only a model whose noise is always on draws from it here.
-            model.generator.manual_seed(stream)
         return Prediction(stimulus_rates(model, block))
     if max_rate is None:
         raise ValueError("max_rate is needed to simulate a model with spike history.")

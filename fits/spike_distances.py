@@ -60,16 +60,16 @@ def spike_distances(model: Spiking, task: Task, *, seed: int) -> xr.Dataset:
     for index, (block, (fine, parts)) in enumerate(zip(blocks, counts, strict=True)):
         start = model.settled_from * width
         trials = fine if fine.ndim == 3 else fine[None]
-        trials = trials[np.isfinite(trials).all(axis=(1, 2))][:MOST_PAIRS]
+        kept = np.flatnonzero(np.isfinite(trials).all(axis=(1, 2)))[:MOST_PAIRS]
+        trials = trials[kept]
         if not len(trials):
             continue
-        drive = drive_of_block(model, block).numpy()
-        _, recorded = model.runs(drive, len(trials), seed + index, record="output")
+        sent = _runs(model, block, kept, seed + index)
         for trial in range(len(trials)):
             following = trials[(trial + 1) % len(trials)]
             for neuron in range(n_neurons):
                 real = _times(trials[trial, :, neuron], width / parts, start)
-                steps = np.flatnonzero(recorded.output[trial, :, neuron])
+                steps = np.flatnonzero(sent[trial, :, neuron])
                 run = (steps + 0.5) * dt_s + model.lead_in * width
                 run = run[run >= start]
                 others = (run, _times(following[:, neuron], width / parts, start), run[:0])
@@ -101,6 +101,7 @@ def spike_distances(model: Spiking, task: Task, *, seed: int) -> xr.Dataset:
         },
         attrs={
             "role": role,
+            "given": model.inputs,
             "n_pairs": n_pairs,
             "compared_s": seconds,
             "tau_rise_s": TAU_RISE_S,
@@ -108,6 +109,22 @@ def spike_distances(model: Spiking, task: Task, *, seed: int) -> xr.Dataset:
             "cost_per_s": COST_PER_S,
         },
     )
+
+
+def _runs(model: Spiking, block: Block, trials: np.ndarray, seed: int) -> np.ndarray:
+    """Spikes of a run per trial, (trial, step, neuron); given its recorded past if it sees one."""
+    if not model.uses_spikes:
+        drive = drive_of_block(model, block).numpy()
+    else:
+        repeated = block.response.ndim == 3
+        drive = np.stack(
+            [
+                drive_of_block(model, block, trial=trial if repeated else None).numpy()
+                for trial in trials
+            ]
+        )
+    _, recorded = model.runs(drive, len(trials), seed, record="output")
+    return recorded.output
 
 
 def _first(blocks: list[Block], width: float, settled_from: int) -> list[Block]:

@@ -17,12 +17,8 @@ from neuromodels.encoding.spiking import Spiking
 from neuromodels.fits.networks import fit_network
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.progress import Progress
-from neuromodels.fits.spiking_training import (
-    SpikeTrainer,
-    SpikingTrainingOptions,
-    Trains,
-    mean_counts,
-)
+from neuromodels.fits.spiking_options import SpikingTrainingOptions
+from neuromodels.fits.spiking_training import SpikeTrainer, Trains, mean_counts
 from neuromodels.fits.training import TrainingRecord, validation_score
 from neuromodels.models import ModelSpec
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
 from neuromodels.fits.memory import share
 from neuromodels.fits.predictions import drive_of_block
 from neuromodels.fits.progress import Progress
+from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.spiking_rule import rule_gradient
 from neuromodels.fits.superspike.engines import RuleKernels
 from neuromodels.fits.training import TrainingRecord, learning_rate, validation_score
 from neuromodels.options import OptionError
-from neuromodels.spiking.kernels import check_time_constants, error_kernel, psp_kernel
+from neuromodels.spiking.kernels import error_kernel, psp_kernel
 
 #: Share of the mean rate in a rate that is scored before it is calibrated: zero spikes in all runs
 #: must not mean that a spike is impossible.
@@ -36,103 +37,6 @@ _START_BINS = 2000
 _VALIDATION_SEED = 1
 #: Bytes per step, neuron and run of a stretch: the distance in single precision, with room.
 _BYTES = 12
-
-
-@dataclass(frozen=True)
-class SpikingTrainingOptions:
-    """How a spiking network is fitted to recorded spikes.
-
-    Attributes
-    ----------
-    epochs : int
-        Passes over the training stretches, at most, each followed by a look at the validation
-        blocks.
-    share : float
-        Share of the stretches that a pass takes, drawn anew each time.
-    least_updates : int
-        Updates that an epoch makes at least: a short recording is gone through several times.
-    stretch_s : float
-        Recording that makes one update, s.
-    runs_per_stretch : int
-        Noisy runs that are compared with a recorded stretch.
-    compare : {"other runs", "own run"}
-        Which runs the error of a run comes from: "other runs" aims at the recorded rate, "own run"
-        at the loss of single trains, whose best answer to irregular spikes is to send fewer.
-    error_rise_s, error_decay_s : float
-        Of α, the kernel of the van Rossum loss, s.
-    beta_per_v : float
-        β of the surrogate, 1/V.
-    feedback : {"symmetric", "random", "uniform"}
-        How an output's error reaches the hidden neurons.
-    learning_rate : float
-        Highest learning rate of Adam; weights are in distances from rest to threshold.
-    weight_decay : float
-        Decoupled decay of filters and weights.
-    schedule : {"one-cycle", "constant", "plateau"}
-        As for networks, see `neuromodels.fits.training.TrainingOptions`.
-    patience : int
-        Epochs without progress on the validation blocks before training stops.
-    search_epochs : int
-        Length of the short runs that choose among several histories.
-    search_share : float
-        `share` in these runs.
-    validation_runs : int
-        Noisy runs whose mean is scored after every epoch.
-    """
-
-    epochs: int = 6
-    share: float = 1.0
-    least_updates: int = 500
-    stretch_s: float = 2.0
-    runs_per_stretch: int = 4
-    compare: Literal["other runs", "own run"] = "other runs"
-    error_rise_s: float = 5e-3
-    error_decay_s: float = 10e-3
-    beta_per_v: float = 1000.0
-    feedback: Literal["symmetric", "random", "uniform"] = "symmetric"
-    learning_rate: float = 5e-3
-    weight_decay: float = 0.0
-    schedule: Literal["one-cycle", "constant", "plateau"] = "one-cycle"
-    patience: int = 4
-    search_epochs: int = 1
-    search_share: float = 0.3
-    validation_runs: int = 32
-
-    def __post_init__(self):
-        for name in (
-            "epochs",
-            "least_updates",
-            "runs_per_stretch",
-            "patience",
-            "search_epochs",
-            "validation_runs",
-        ):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} = {getattr(self, name)} must be at least 1.")
-        for name in ("stretch_s", "beta_per_v", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise OptionError(f"{name} = {getattr(self, name):g} must be positive.")
-        for name in ("share", "search_share"):
-            if not 0 < getattr(self, name) <= 1:
-                raise OptionError(f"{name} = {getattr(self, name):g} must lie in (0, 1].")
-        if self.weight_decay < 0:
-            raise OptionError(f"weight_decay = {self.weight_decay:g} must not be negative.")
-        if self.compare == "other runs" and self.runs_per_stretch < 2:
-            raise OptionError(
-                "compare = 'other runs' needs runs_per_stretch of 2 or more.",
-                remedy="Give more runs, or compare = 'own run'.",
-            )
-        check_time_constants(self.error_rise_s, self.error_decay_s, "error_rise_s", "error_decay_s")
-
-    def for_search(self) -> SpikingTrainingOptions:
-        """Options of the short runs that choose among several histories."""
-        return replace(
-            self,
-            epochs=self.search_epochs,
-            patience=self.search_epochs,
-            share=self.search_share,
-            least_updates=max(1, round(self.search_share * self.least_updates)),
-        )
 
 
 class Trains(NamedTuple):
@@ -267,8 +171,7 @@ class SpikeTrainer:
         block, model = self.train[one.block], self.model
         stop = min(block.n_bins, model.lead_in + _START_BINS)
         drive = drive_of_block(model, block, 0, stop)[:, : len(model.readout)]
-        volts = model.network.parameters.gap_v * (1 - model.network.coefficients.synapse_decay)
-        spread = float(drive.std(dim=0).mean()) / volts
+        spread = float(drive.std(dim=0).mean()) / model.volts_per_unit
         if spread > 0:
             model.front.weight.mul_(DRIVE_START / spread)
 
@@ -370,8 +273,10 @@ class SpikeTrainer:
         model, options = self.model, self.options
         block, per_bin = self.train[stretch.block], model.steps_per_bin
         first = stretch.start - self.settling
-        movie = torch.from_numpy(block.movie(first - model.lead_in, stretch.stop))[None]
-        drive = model.drive(movie)[0]
+        seen = slice(first - model.lead_in, stretch.stop)
+        movie = torch.from_numpy(block.movie(seen.start, seen.stop))[None]
+        spikes = torch.from_numpy(block.response[seen].astype(np.float32))[None]
+        drive = model.drive(movie, spikes)[0]
         _, recorded = model.runs(
             drive.detach().numpy(), options.runs_per_stretch, seed, warm_up_s=0.0, record="rule"
         )

@@ -53,9 +53,15 @@ REGISTRY = {
         "SpikingOptions",
         "spiking network trained by the SuperSpike rule on the spikes themselves",
     ),
+    "spiking-coupled": Entry(
+        "spiking_coupled",
+        "SpikingCoupled",
+        "SpikingCoupledOptions",
+        "spiking network that also sees all recorded neurons' past spikes",
+    ),
 }
 #: Kinds whose fit starts from random weights: their seeds differ.
-SEEDED = ("retina-cnn", "spiking")
+SEEDED = ("retina-cnn", "spiking", "spiking-coupled")
 
 
 @dataclass(frozen=True)
@@ -223,6 +229,11 @@ def retina_cnn(preset: str | None = None, **options: Any) -> ModelSpec:
 def spiking(**options: Any) -> ModelSpec:
     """Return a spiking network to fit; options as `neuromodels.encoding.spiking.SpikingOptions`."""
     return _spec("spiking", None, options)
+
+
+def spiking_coupled(**options: Any) -> ModelSpec:
+    """Return a spiking network that also sees past spikes; `SpikingCoupledOptions`."""
+    return _spec("spiking-coupled", None, options)
 
 
 def build_from_config(config: dict[str, Any]) -> Any:

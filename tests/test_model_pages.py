@@ -11,13 +11,16 @@ from neuromodels.encoding.glm import GLMOptions
 from neuromodels.encoding.ln import LNOptions
 from neuromodels.encoding.presets import presets
 from neuromodels.encoding.retina_cnn import RetinaCNNOptions
+from neuromodels.encoding.spiking_coupled import SpikingCoupledOptions
 from neuromodels.fits.options import ConvexOptions
+from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.training import TrainingOptions
 
 PAGES = {
     "ln": (LNOptions, ConvexOptions),
     "glm": (GLMOptions,),
     "retina_cnn": (RetinaCNNOptions, TrainingOptions),
+    "spiking": (SpikingCoupledOptions, SpikingTrainingOptions),
 }
 
 

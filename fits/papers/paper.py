@@ -28,7 +28,8 @@ class Job:
         Of its file and its node, so without slashes.
     function : callable
         At the top level of a module; called with the arguments, it gives a labelled
-        xarray.Dataset (each dimension with a coordinate) that need not hold `arguments`.
+        xarray.Dataset (each dimension with a coordinate) that need not hold `arguments`. Its
+        attribute `unavailable` says why data could not be had; such a run is tried again.
     arguments : dict
         What JSON can hold; everything that determines the result.
     seconds : float

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.storage import read_tree, write_tree
 from neuromodels.fits.papers.paper import Job
 from neuromodels.fits.progress import LineProgress, Progress
@@ -36,10 +37,15 @@ def run_jobs(
     -------
     dict of xarray.Dataset
         By name, in the order of `jobs`.
+
+    Raises
+    ------
+    InputError
+        A worker was killed.
     """
     if len({job.name for job in jobs}) < len(jobs):
         raise ValueError("two runs of this reproduction have one name")
-    missing = [job for job in jobs if not _file(folder, job).exists()]
+    missing = [job for job in jobs if not _is_done(folder, job)]
     done_s = sum(job.seconds for job in jobs) - sum(job.seconds for job in missing)
     n_done = len(jobs) - len(missing)
     progress.start(name, max(1, round(sum(job.seconds for job in jobs))))
@@ -58,17 +64,33 @@ def _file(folder: Path, job: Job) -> Path:
     return folder / f"{job.name}.h5"
 
 
+def _is_done(folder: Path, job: Job) -> bool:
+    """Whether a run was done before; one whose data could not be had then is tried again."""
+    path = _file(folder, job)
+    return path.exists() and "unavailable" not in read_tree(path).attrs
+
+
 def _finished(jobs: Sequence[Job], folder: Path, workers: int):
     """Names and seconds of the runs, one by one as they are done."""
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
             yield _do(job, folder)
         return
+    from concurrent.futures.process import BrokenProcessPool
+
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch=workers)
-        yield from pool(delayed(_do)(job, folder) for job in jobs)
+    try:
+        with parallel_config(backend="loky", inner_max_num_threads=1):
+            pool = Parallel(n_jobs=workers, return_as="generator_unordered", pre_dispatch=workers)
+            yield from pool(delayed(_do)(job, folder) for job in jobs)
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"a worker process ended before its run was done ({str(error).split('. ')[0]})",
+            where=str(folder),
+            remedy="Finished runs are kept: go on with resume (--resume), and with fewer workers "
+            "if memory was short.",
+        ) from error
 
 
 def _do(job: Job, folder: Path) -> tuple[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neuromodels.fits.papers.paper import Paper
+from neuromodels.fits.papers.superspike_braille import BRAILLE
 from neuromodels.fits.papers.superspike_figures import draw
 from neuromodels.fits.papers.superspike_raster_claims import LOGO, OXFORD
 from neuromodels.fits.papers.superspike_single import FOUR, SINGLE
@@ -19,6 +20,6 @@ PAPER = Paper(
         "small": "about 12 minutes on 2 free cores; few seeds of most networks",
         "full": "about 40 minutes on 2 free cores; all networks, at least five seeds",
     },
-    experiments=(SINGLE, FOUR, XOR, LOGO, OXFORD),
+    experiments=(SINGLE, FOUR, XOR, LOGO, OXFORD, BRAILLE),
     draw=draw,
 )

@@ -72,12 +72,13 @@ def train_networks(
     rates_v: list[float],
     w0_v: list[float],
     trials: int,
+    choosing_trials: int,
     test_trials: int,
 ) -> xr.Dataset:
     """Train one network per seed on the exclusive-or, and let it answer unseen trials.
 
     Each seed has its own input pattern, initial weights and feedback. Learning rate and size of the
-    initial weights are those whose last tenth of training trials is best, over other seeds.
+    initial weights are those whose last tenth of (fewer) training trials is best, over other seeds.
 
     Parameters
     ----------
@@ -91,8 +92,8 @@ def train_networks(
         Those that are reported, and those that choose.
     rates_v, w0_v : list of float
         Learning rates and sizes of initial weights to choose from, V.
-    trials, test_trials : int
-        To learn from, and to answer afterwards.
+    trials, choosing_trials, test_trials : int
+        To learn from, to learn from by the seeds that choose, and to answer afterwards.
 
     Returns
     -------
@@ -103,11 +104,12 @@ def train_networks(
         the best seed.
     """
     options = _options(hidden, feedback, regulariser, trials)
-    last = max(1, trials // 10)
+    short = _options(hidden, feedback, regulariser, choosing_trials)
+    last = max(1, choosing_trials // 10)
 
     def late_accuracy(w0: float, rate: float, seed: int) -> float:
-        trainer = _trained(replace(options, w0_v=w0, learning_rate_v=rate), seed)
-        return float(trainer.task.outcomes(trials).correct[-last:].mean())
+        trainer = _trained(replace(short, w0_v=w0, learning_rate_v=rate), seed)
+        return float(trainer.task.outcomes(choosing_trials).correct[-last:].mean())
 
     chosen_by = np.array(
         [[np.mean([late_accuracy(w, r, s) for s in choosing]) for r in rates_v] for w in w0_v]

@@ -201,6 +201,11 @@ class Spiking(EncodingModel):
         return self.readout * self.network.parameters.gap_v
 
     @property
+    def volts_per_unit(self) -> float:
+        """What is added to the current per step to hold U one distance above rest, V."""
+        return self.network.parameters.gap_v * (1 - self.network.coefficients.synapse_decay)
+
+    @property
     def noise_v(self) -> np.ndarray:
         """(hidden and output,), standard deviation of the noise added at each step, V."""
         kernel = psp_kernel(self.network.coefficients)
@@ -220,13 +225,15 @@ class Spiking(EncodingModel):
         }
 
     # -- from stimulus to rates ---------------------------------------------------------------
-    def drive(self, stimulus: Tensor) -> Tensor:
+    def drive(self, stimulus: Tensor, spikes: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Add to the current of hidden and output neurons at each step of a bin, V.
 
         Parameters
         ----------
         stimulus : torch.Tensor
             (batch, time, channel, y, x).
+        spikes : torch.Tensor, optional
+            Recorded counts, (batch, time, neuron), for networks that see them.
 
         Returns
         -------
@@ -235,8 +242,7 @@ class Spiking(EncodingModel):
         """
         hidden = self.front(self.window(self.normalize(stimulus)))
         output = self.bias.expand(*hidden.shape[:2], -1)
-        volts = self.network.parameters.gap_v * (1 - self.network.coefficients.synapse_decay)
-        return torch.cat([hidden, output], dim=2) * volts
+        return torch.cat([hidden, output], dim=2) * self.volts_per_unit
 
     def runs(
         self,
@@ -253,7 +259,7 @@ class Spiking(EncodingModel):
         Parameters
         ----------
         drive : numpy.ndarray
-            (bin, hidden and output), V; its type is computed in.
+            (bin, hidden and output), V, or one per run, (run, bin, …); its type is computed in.
         n_runs : int
             Runs, which differ in their noise.
         seed : int
@@ -274,7 +280,8 @@ class Spiking(EncodingModel):
             Without the warm-up.
         """
         n_hidden = len(self.readout)
-        values = np.concatenate([drive[:, :n_hidden], np.tile(drive[:, n_hidden:], copies)], axis=1)
+        outputs = [drive[..., n_hidden:]] * copies
+        values = np.concatenate([drive[..., :n_hidden], *outputs], axis=-1)
         hidden_noise, output_noise = np.split(self.noise_v, [n_hidden])
         about = (
             np.tile(self.weights.detach().numpy(), copies),
@@ -283,9 +290,9 @@ class Spiking(EncodingModel):
             self.network.parameters.gap_v,
             self.steps_per_bin,
         )
-        state = at_rest(values.shape[1], n_runs, seed, values.dtype)
+        state = at_rest(values.shape[-1], n_runs, seed, values.dtype)
         n_before = math.ceil(warm_up_s / self.input.bin_width)
-        run_on(state, np.repeat(values[:1], n_before, axis=0), *about)
+        run_on(state, np.repeat(values[..., :1, :], n_before, axis=-2), *about)
         return run_on(state, values, *about, record=record)
 
     def mean_counts(self, drive: Tensor, n_runs: int, seed: int) -> np.ndarray:

@@ -109,7 +109,7 @@ def run_on(
     state : Runs
         Where they stand; moved on in place. Its type, float32 or float64, is computed in.
     drive : numpy.ndarray
-        (bin, neuron), added to the current at each step, V.
+        (bin, neuron), added to the current at each step, V; or (run, bin, neuron), one per run.
     weights : numpy.ndarray
         (hidden, output), V.
     noise : numpy.ndarray
@@ -133,7 +133,8 @@ def run_on(
     dtype = state.voltage.dtype
     membrane, gain, synapse, refractory = coefficients
     n_hidden, (n_runs, n) = len(weights), state.voltage.shape
-    n_steps = len(drive) * steps_per_bin
+    drive = drive if drive.ndim == 3 else drive[None]
+    n_steps = drive.shape[1] * steps_per_bin
     known = record == "rule"
     distance = np.empty((n_runs, n_steps * known, n), dtype)
     output = np.zeros((n_runs, n_steps * (record != "counts"), n - n_hidden), dtype)
@@ -180,7 +181,7 @@ def _run(
 ):
     n_runs, n = voltage.shape
     n_hidden = weights.shape[0]
-    counts = np.zeros((drive.shape[0], n - n_hidden), np.int64)
+    counts = np.zeros((drive.shape[1], n - n_hidden), np.int64)
     bounds = np.zeros(n_runs + 1, np.int64)
     recording, keeping = distance.shape[1] > 0, output.shape[1] > 0
     scratch, fired = np.empty(n, voltage.dtype), np.empty(n, np.int64)
@@ -189,9 +190,10 @@ def _run(
     n_kept = 0
     for run in range(n_runs):
         u, c, h, stream = voltage[run], current[run], held[run], random[run]
-        for t in range(drive.shape[0] * steps_per_bin):
+        given = drive[run % drive.shape[0]]
+        for t in range(drive.shape[1] * steps_per_bin):
             row = t // steps_per_bin
-            added = drive[row]
+            added = given[row]
             far = distance[run, t] if recording else scratch
             n_above = 0
             for i in range(n):

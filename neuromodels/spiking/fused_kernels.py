@@ -69,8 +69,8 @@ def find_spikes(bits, shift, one, row_start, sources):
                     found += 1
             block = stop
         row_start[row + 1] = found
-        if row == n_rows // 16 and 8 * found > sources.size:
-            return -2  # twice too many in the first rows: no need to see the others
+        if row == n_rows // 16 and 12 * found > sources.size:
+            return -2  # far too many in the first rows: no need to see the others
     return found
 
 

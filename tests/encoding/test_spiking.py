@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neuromodels.datasets.blocks import Block
-from neuromodels.encoding import front_ends
+from neuromodels.encoding import front_ends, spiking_coupled
 from neuromodels.encoding.base import Input
 from neuromodels.encoding.spiking import SpikingOptions
 from neuromodels.encoding.spiking_runs import at_rest, run_on
@@ -270,3 +270,126 @@ def test_every_option_is_tested_here():
 def test_an_option_that_cannot_be_is_refused_in_words(options, message):
     with pytest.raises(OptionError, match=message):
         ModelSpec("spiking", None, options).build(DATA)
+
+
+# --- past spikes ---------------------------------------------------------------------------------
+
+COUPLED = CONV | {"population_history": 0.04, "population_basis": 3}
+
+
+def coupled(seed=0, noise=(0.0, 0.0), **options):
+    """A network in float64 whose cells drive each other a lot."""
+    model = ModelSpec("spiking-coupled", None, COUPLED | options | {"noise": noise})
+    model = model.build(DATA, seed).double().eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        model.front.weight.mul_(2)
+        model.bias.add_(1.0)
+        draws = torch.randn(model.population.shape, dtype=torch.float64, generator=generator)
+        model.population.copy_(0.5 * draws)
+    return model
+
+
+@pytest.mark.parametrize("history", [0.07, 0.02])
+def test_a_drive_sees_strictly_past_spikes_within_its_window(history):
+    model = coupled(history=history)
+    assert model.lead_in == max(model.stimulus_lead_in, 4)
+    movie = movie_of(model.lead_in + 12)
+    spikes = torch.zeros(1, movie.shape[1], 3, dtype=torch.float64)
+    before = model.drive(movie, spikes)[0]
+    assert torch.equal(before, stimulus_drive(model, movie)[-12:])
+    spikes[0, 9, 1] = 2
+    changed = (model.drive(movie, spikes)[0] != before).any(dim=1).nonzero().ravel() + model.lead_in
+    expected = [bin_ for bin_ in range(10, 14) if bin_ >= model.lead_in]
+    assert changed.tolist() == expected
+
+
+def stimulus_drive(model, movie):
+    """What the stimulus alone gives."""
+    return super(type(model), model).drive(movie)[0]
+
+
+def test_a_free_run_is_the_network_given_the_spikes_that_it_sent():
+    model = coupled()
+    movie = movie_of(120)
+    lead_in = model.stimulus_lead_in
+    free = model.simulate(movie, 1, max_rate=torch.full((3,), 20.0), seed=0)
+    counts = free.rate[0]
+    assert counts.sum() > 20 and (free.capped == 0).all()
+    spikes = torch.cat([torch.zeros(lead_in, 3, dtype=torch.float64), counts])[None]
+    drive = model.drive(movie, spikes)[0].detach().numpy()
+    again, _ = model.runs(drive, 1, seed=0)
+    np.testing.assert_array_equal(again, counts.numpy())
+    # And they do drive each other.
+    with torch.no_grad():
+        model.population.zero_()
+    alone = model.simulate(movie, 1, max_rate=torch.full((3,), 20.0), seed=0)
+    assert not torch.equal(alone.rate, free.rate)
+
+
+def test_a_free_run_read_in_pieces_is_the_same_and_counts_above_the_cap_are_told(monkeypatch):
+    model, movie = coupled(noise=(0.3, 0.3)), movie_of(100)
+    whole = model.simulate(movie, 6, max_rate=torch.full((3,), 20.0), seed=2)
+    monkeypatch.setattr(spiking_coupled, "_CHUNK", 16)
+    parts = model.simulate(movie, 6, max_rate=torch.full((3,), 20.0), seed=2)
+    assert (parts.rate != whole.rate).double().mean() < 0.02
+    low = model.simulate(movie, 6, max_rate=torch.full((3,), 0.5), seed=2)
+    assert (low.capped > 0).any() and low.rate.max() <= 0.5
+
+
+def test_predictions_of_repeats_are_one_free_run_and_one_rate_per_trial():
+    model, n_bins = coupled(noise=(0.3, 0.3)), 120
+    generator = np.random.default_rng(0)
+    block = Block(
+        label=0,
+        time=BIN_WIDTH * np.arange(n_bins),
+        response=generator.poisson(0.4, (3, n_bins, 3)).astype(np.int32),
+        frame_of_bin=np.arange(n_bins),
+        frames=movie_of(n_bins)[0].numpy(),
+        trials=np.arange(3),
+    )
+    cap = np.full(3, 20.0)
+    found, again = (
+        predictions.predict_block(model, block, max_rate=cap, n_runs=3) for _ in range(2)
+    )
+    assert found.rate.shape == (n_bins, 3) and found.conditional.shape == (3, n_bins, 3)
+    assert np.isfinite(found.conditional[:, model.lead_in :]).all()
+    assert not np.array_equal(found.conditional[0], found.conditional[1], equal_nan=True)
+    np.testing.assert_array_equal(found.conditional, again.conditional)
+    np.testing.assert_array_equal(found.rate, again.rate)
+
+
+def test_a_coupled_network_comes_back_from_its_config_and_refuses_bad_spikes():
+    model = coupled(noise=(0.3, 0.3))
+    again = build_from_config(json.loads(json.dumps(model.config))).double()
+    again.load_parameters(model.parameters_dataset())
+    movie = movie_of(40)
+    spikes = torch.ones(2, 40, 3, dtype=torch.float64)
+    for one in (model, again):
+        one.generator.manual_seed(0)
+    assert torch.equal(model(movie, spikes), again(movie, spikes))
+    assert model.parameters_dataset()["coupling_lag"].values == pytest.approx(
+        [0.01, 0.02, 0.03, 0.04]
+    )
+    with pytest.raises(ValueError, match="needs spikes"):
+        model(movie)
+    for wrong in (spikes[..., :1], spikes[:, 1:], spikes[0]):
+        with pytest.raises(ValueError, match=r"\(batch, time, neuron\) with 3 neurons"):
+            model(movie, wrong)
+    for options in ({"population_history": 0.0}, {"population_basis": 0}):
+        with pytest.raises(OptionError, match="population_"):
+            ModelSpec("spiking-coupled", None, COUPLED | options).build(DATA)
+
+
+@pytest.mark.parametrize(("name", "value"), [("population_history", 0.02), ("population_basis", 2)])
+def test_options_of_past_spikes_change_config_and_drive(name, value):
+    generator = torch.Generator().manual_seed(1)
+    spikes = torch.poisson(torch.full((1, 30, 3), 0.5), generator=generator)
+    found = []
+    for options in (COUPLED, COUPLED | {name: value}):
+        model = ModelSpec("spiking-coupled", None, options).build(DATA)
+        with torch.no_grad():
+            model.population.fill_(0.3)
+        found.append((model.config, model.drive(movie_of(30), spikes)[:, -20:]))
+    assert found[0][0] != found[1][0]
+    assert not torch.equal(found[0][1], found[1][1])

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -227,6 +229,35 @@ def test_progress_tells_runs_and_seconds(tmp_path):
     ]
 
 
+def run_of_data(path: str) -> xr.Dataset:
+    """A run that needs a file."""
+    with open(Path(path).with_name("log"), "a") as file:
+        file.write("tried ")
+    try:
+        with open(path) as file:
+            return xr.Dataset({"length": ((), len(file.read()))})
+    except OSError as error:
+        return xr.Dataset(attrs={"unavailable": str(error)})
+
+
+def test_a_run_without_its_data_is_tried_again(tmp_path):
+    job = Job("letters", run_of_data, {"path": str(tmp_path / "data")}, 1.0)
+    found = run_jobs([job], tmp_path, 1, Progress(), "letters")
+    assert "No such file" in found["letters"].attrs["unavailable"]
+    (tmp_path / "data").write_text("abc")
+    for _ in range(2):
+        found = run_jobs([job], tmp_path, 1, Progress(), "letters")
+        assert int(found["letters"]["length"]) == 3
+    assert (tmp_path / "log").read_text() == "tried tried "
+
+
+@pytest.mark.slow
+def test_a_killed_worker_says_how_to_go_on(tmp_path):
+    jobs = [Job(name, os._exit, {"status": 3}, 1.0) for name in ("one", "two")]
+    with pytest.raises(InputError, match="--resume"):
+        run_jobs(jobs, tmp_path, 2, Progress(), "killed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -351,8 +382,9 @@ def test_short_runs_in_two_processes_give_tables_verdicts_and_figures(tmp_path):
 
 @pytest.mark.slow
 def test_superspike_reproduces_curves_costs_and_orders(tmp_path):
-    """Spec test: curve within 8 % before 220 s and 5 % after, final costs within 8 % (15 %)."""
-    found = reproduce("superspike", "small", tmp_path / "out", workers=2, progress=False)
+    """Curve within 8 % before 220 s and 5 % after, final costs within 8 % (feedback: 15 %)."""
+    rasters = dataclasses.replace(find_paper("superspike"), experiments=(LOGO, OXFORD))
+    found = reproduce_paper(rasters, "small", tmp_path / "out.h5", workers=2)
     verdicts = {claim.text: claim for claim in found.claims}
     for text in (
         "learning curve, 256 hidden, symmetric",

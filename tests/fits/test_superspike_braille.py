@@ -108,6 +108,7 @@ def test_the_first_frame_alone_tells_letters_apart_and_shuffled_labels_do_not():
         pytest.skip("set NEUROMODELS_DATA to a folder that holds spikes-braille")
     found = linear_baselines(str(folder))["accuracy"].to_series()
     assert found["logistic regression"] == pytest.approx(0.981, abs=0.004)
+    assert found["linear support vectors"] == pytest.approx(0.9956, abs=0.003)
     assert found["linear discriminants"] == pytest.approx(0.9985, abs=0.003)
     assert found["logistic, every 8th frame"] == pytest.approx(0.951, abs=0.003)
     assert found["logistic, first frame alone"] > 0.2

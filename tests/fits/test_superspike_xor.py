@@ -169,6 +169,7 @@ def test_a_run_of_the_experiment_is_labelled_and_the_same_again():
         "rates_v": [1e-3, 5e-3],
         "w0_v": [5e-3],
         "trials": 200,
+        "choosing_trials": 100,
         "test_trials": 100,
     }
     run = train_networks(**arguments)
