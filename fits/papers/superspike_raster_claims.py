@@ -273,7 +273,8 @@ def _table(task: str, runs: dict[str, list[xr.Dataset]]) -> xr.Dataset:
 _COST_NOTE = (
     "Cost: 0.12 s² ⟨e²⟩, as the demo prints it; about 4 for each wrong spike per second and "
     f"neuron; mean of the last {FINAL_S:g} s. Alike: share of spikes within {SEEN_S * 1e3:g} ms of "
-    "one of the target, and the other way round. Symmetric feedback and demo preset unless said "
+    "one of the target, and the other way round. Reference: a prototype that was measured before "
+    "this package was written, two or three seeds. Symmetric feedback and demo preset unless said "
     "otherwise."
 )
 

@@ -135,20 +135,26 @@ def options(**given):
     return superspike_options(**chosen | given)
 
 
-def test_training_goes_on_from_its_stored_state_as_if_it_had_never_stopped():
+class Interrupted(Exception):
+    pass
+
+
+def interrupt(trainer):
+    raise Interrupted
+
+
+def test_training_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(tmp_path):
     straight = SuperSpikeTrainer(ExclusiveOrTask(5), options(), seed=5)
     straight.run()
-    first = SuperSpikeTrainer(ExclusiveOrTask(5), options(), seed=5)
-    first._one_epoch()
-    first.history["time"].append(first.time_s)
-    for name in ("cost", "epoch_cost", "learning_rate", "wall_time", "cpu_time"):
-        first.history[name].append(0.0)
-    second = SuperSpikeTrainer(ExclusiveOrTask(5), options(), seed=5)
-    second.restore(*first.stored())
-    second.run()
+    with pytest.raises(Interrupted):
+        SuperSpikeTrainer(ExclusiveOrTask(5), options(), seed=5).run(
+            tmp_path / "c", watch=interrupt
+        )
+    resumed = SuperSpikeTrainer(ExclusiveOrTask(5), options(), seed=5)
+    resumed.run(tmp_path / "c")
     for name, weights in straight.weights.items():
-        np.testing.assert_array_equal(second.weights[name], weights)
-    np.testing.assert_array_equal(second.task.outcomes(40).hit, straight.task.outcomes(40).hit)
+        np.testing.assert_array_equal(resumed.weights[name], weights)
+    np.testing.assert_array_equal(resumed.task.outcomes(40).hit, straight.task.outcomes(40).hit)
 
 
 def test_four_hidden_units_with_symmetric_feedback_learn_the_exclusive_or():
