@@ -167,6 +167,8 @@ class SpikeTrainer:
     @torch.no_grad()
     def _scale_start(self) -> None:
         """Make the new filters' current vary as much as a hidden neuron can use, for any movie."""
+        if self.model.options.front_end == "none":
+            return
         one = max(self.stretches, key=lambda stretch: stretch.stop - stretch.start)
         block, model = self.train[one.block], self.model
         stop = min(block.n_bins, model.lead_in + _START_BINS)

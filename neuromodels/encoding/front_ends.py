@@ -46,6 +46,25 @@ class LinearFront(nn.Module):
         return projected.flatten(2) @ self.weight.flatten(0, 3) + self.bias
 
 
+class NoFront(nn.Module):
+    """Hidden neurons that see no stimulus, only a constant current.
+
+    Parameters
+    ----------
+    n_hidden : int
+        Hidden neurons.
+    """
+
+    def __init__(self, n_hidden: int):
+        super().__init__()
+        self.n_hidden = n_hidden
+        self.bias = nn.Parameter(torch.full((n_hidden,), HIDDEN_START))
+
+    def forward(self, projected: Tensor) -> Tensor:
+        """(batch, time, …) to (batch, time, hidden)."""
+        return self.bias.expand(*projected.shape[:2], -1)
+
+
 class ConvFront(nn.Module):
     """A few filters, each repeated over the movie: hidden neurons of a kind share theirs.
 

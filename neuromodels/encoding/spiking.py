@@ -17,7 +17,7 @@ from neuromodels.encoding.base import (
     bins_of,
     refuse_idle,
 )
-from neuromodels.encoding.front_ends import ConvFront, LinearFront
+from neuromodels.encoding.front_ends import ConvFront, LinearFront, NoFront
 from neuromodels.encoding.spiking_runs import Recorded, at_rest, run_on
 from neuromodels.options import OptionError
 from neuromodels.spiking.kernels import psp_kernel
@@ -58,7 +58,7 @@ class SpikingOptions:
         Pixels from one hidden neuron of a kind to the next (conv); "auto" is 1, or more where there
         would be over 512 hidden neurons.
     hidden : int
-        Hidden neurons (linear).
+        Hidden neurons (linear, and where there is no front end).
     dt_s : float
         Step of the neurons, s; the nearest one of which a bin is a whole number is taken.
     tau_mem_s, tau_syn_s, refractory_s : float
@@ -102,17 +102,21 @@ class SpikingOptions:
         if not self.dt_s > 0:
             raise OptionError(f"dt_s = {self.dt_s:g} s must be positive.")
         LIFParameters(self.tau_mem_s, self.tau_syn_s, refractory_s=self.refractory_s)
-        for kind, names in _FRONT_ENDS.items():
+        for kinds, names in _FRONT_ENDS.items():
             refuse_idle(
                 self,
                 names,
-                active=kind == self.front_end,
-                remedy=f"Leave it out, or give front_end = {kind!r} too.",
+                active=self.front_end in kinds,
+                remedy=f"Leave it out, or give front_end = {kinds[0]!r} too.",
             )
 
 
-#: Options that belong to one front end alone.
-_FRONT_ENDS = {"conv": ("channels", "kernel", "stride"), "linear": ("hidden",)}
+#: Options that belong to some front ends alone.
+_FRONT_ENDS = {
+    ("conv",): ("channels", "kernel", "stride"),
+    ("linear", "none"): ("hidden",),
+    ("conv", "linear"): ("temporal_basis", "delay"),
+}
 
 
 class Spiking(EncodingModel):
@@ -162,8 +166,10 @@ class Spiking(EncodingModel):
                 self.front = ConvFront(
                     data, self.window.n_basis, options.channels, options.kernel, options.stride
                 )
-            else:
+            elif options.front_end == "linear":
                 self.front = LinearFront(data, self.window.n_basis, options.hidden)
+            else:
+                self.front = NoFront(options.hidden)
             n_hidden = self.front.n_hidden
             self.readout = nn.Parameter(
                 torch.randn(n_hidden, n_neurons) * READOUT_START / math.sqrt(n_hidden)
@@ -335,15 +341,16 @@ class Spiking(EncodingModel):
                 "front.convolution.bias": ("hidden_channel",),
             }
         else:
-            front = {
-                "front.weight": ("stimulus_basis", "channel", "y", "x", "hidden"),
-                "front.bias": ("hidden",),
-            }
+            front = {"front.bias": ("hidden",)}
+            if self.options.front_end == "linear":
+                front["front.weight"] = ("stimulus_basis", "channel", "y", "x", "hidden")
         each = {name: ("neuron",) for name in ("bias", "gain", "floor")}
         return front | {"readout": ("hidden", "neuron")} | each
 
     def filters(self) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
         """Filters of the front end over lags and space, and the readout over positions."""
+        if self.options.front_end == "none":
+            return {}
         weight, basis = self.front.weight.detach().double(), self.window.basis
         if self.options.front_end == "linear":
             kernel = torch.einsum("bcyxh,lb->hlcyx", weight, basis).numpy()

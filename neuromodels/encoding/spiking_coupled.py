@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ class SpikingCoupledOptions(SpikingOptions):
 
     Attributes
     ----------
+    front_end : {"conv", "linear", "none"}
+        "none": the spikes of the recorded neurons are all that it sees, and `history` is as long as
+        `population_history`.
     population_history : float
         How far back it sees the spikes of all recorded neurons, s.
     population_basis : int
@@ -37,10 +40,19 @@ class SpikingCoupledOptions(SpikingOptions):
     SpikingOptions : Everything else.
     """
 
+    front_end: Literal["conv", "linear", "none"] = "conv"
     population_history: float = 0.1
     population_basis: int = 4
 
     def __post_init__(self):
+        if self.front_end == "none":
+            if self.history not in ("auto", self.population_history):
+                raise OptionError(
+                    f"history = {self.history!r} has no effect here.",
+                    remedy="Leave it out, or give front_end = 'conv' too.",
+                )
+            # Nothing is seen through it: there is nothing to choose.
+            object.__setattr__(self, "history", self.population_history)
         super().__post_init__()
         if not self.population_history > 0:
             raise OptionError(
@@ -70,7 +82,12 @@ class SpikingCoupled(Spiking):
 
     kind = "spiking-coupled"
     uses_spikes = True
-    inputs = "stimulus + own past + population past"
+
+    @property
+    def inputs(self) -> str:
+        """What the rate depends on, as said beside every score."""
+        seen = "" if self.options.front_end == "none" else "stimulus + "
+        return f"{seen}own past + population past"
 
     def __init__(self, data: Input, options: SpikingCoupledOptions, seed: int = 0):
         super().__init__(data, options, seed)

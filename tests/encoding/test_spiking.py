@@ -393,3 +393,25 @@ def test_options_of_past_spikes_change_config_and_drive(name, value):
         found.append((model.config, model.drive(movie_of(30), spikes)[:, -20:]))
     assert found[0][0] != found[1][0]
     assert not torch.equal(found[0][1], found[1][1])
+
+
+def test_without_a_front_end_past_spikes_are_all_that_counts():
+    options = {"front_end": "none", "hidden": 5, "population_history": 0.03}
+    spec = ModelSpec("spiking-coupled", None, options)
+    model = spec.build(DATA).double()
+    assert model.inputs == "own past + population past"
+    assert model.lead_in == 3 and model.filters().keys() == {"coupling_filter"}
+    with torch.no_grad():
+        model.population.fill_(0.3)
+    spikes = torch.ones(1, 20, 3, dtype=torch.float64)
+    drives = [model.drive(movie_of(20, seed=seed), spikes) for seed in (0, 1)]
+    assert torch.equal(*drives)
+    assert not torch.equal(drives[0], model.drive(movie_of(20), 2 * spikes))
+    again = build_from_config(json.loads(json.dumps(model.config)))
+    again.load_parameters(model.parameters_dataset())
+    assert again.options == model.options
+    for wrong in ({"history": 0.2}, {"delay": 2}, {"channels": 3}):
+        with pytest.raises(OptionError, match="has no effect"):
+            ModelSpec("spiking-coupled", None, options | wrong).build(DATA)
+    with pytest.raises(OptionError, match="wrong kind"):
+        ModelSpec("spiking", None, {"front_end": "none"}).build(DATA)

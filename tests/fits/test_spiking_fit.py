@@ -284,6 +284,26 @@ def test_a_network_that_sees_past_spikes_is_scored_in_both_ways():
         np.testing.assert_array_equal(again[name], test[name])
 
 
+def test_from_other_neurons_spikes_alone_a_follower_is_predicted():
+    # Cell 1 fires in the bin after cell 0 did; the movie says nothing.
+    rng = np.random.default_rng(0)
+    leader = rng.random(6000) < 0.15
+    follower = np.roll(leader, 1) & (rng.random(6000) < 0.9)
+    recording = nm.recording_from_arrays(
+        rng.integers(0, 2, (6000, 1, 1), dtype=np.uint8),
+        np.stack([leader, follower], axis=1).astype(np.int32),
+        bin_width=0.01,
+        frame_rate=100.0,
+    )
+    options = TRAINING | {"front_end": "none", "hidden": 4, "population_history": 0.03}
+    found = nm.fit(recording, "spiking-coupled", progress=False, **options | {"epochs": 6})
+    scores = found.scores["score"].isel(model=0, seed=0, fold=0)
+    conditional = scores.sel(metric="bits_per_spike_conditional").values
+    # Nothing foretells cell 0. A short training says a good deal about cell 1.
+    assert conditional[1] > 0.4 and abs(conditional[0]) < 0.1
+    assert "stimulus" not in found.attrs["inputs"]
+
+
 def test_an_interrupted_fit_goes_on_to_the_same_weights(tmp_path):
     recording = small_recording(n_bins=200)
     options = MODEL | TRAINING | {"epochs": 3, "history": "auto", "search_epochs": 1}
