@@ -159,6 +159,6 @@ def _learned_shares(ax: Axes, runs: Runs) -> None:
         name = label.replace("-", ", ")
         ax.step(x, y, where="post", color=style[label].color, ls=style[label].line, label=name)
     ax.set_xlim(0, max(run.sizes["trial"] for run in runs.values()))
-    ax.set_ylim(0, 104)
+    ax.set_ylim(-2, 104)
     ax.set_xlabel("trial of 0.5 s")
     ax.legend(loc="lower right")

@@ -17,6 +17,11 @@ from neuromodels.spiking.simulation import Events, simulate
 
 #: Trials per point of a learning curve.
 BLOCK = 200
+#: Share of the training after which the learning rate falls to a tenth, as in the authors' demo:
+#: at the full rate a single update after a quiet time can undo what is then frozen and tested.
+FULL_RATE, DROP = 0.75, 0.1
+#: Training trials at the end whose answers count as "while learning".
+LATE_TRIALS = 1000
 #: Trials of the raster that is kept.
 SHOWN = 4
 
@@ -99,7 +104,8 @@ def train_networks(
     -------
     xarray.Dataset
         `(seed, block)`: `accuracy` while learning; `(seed, pattern)`: `test_accuracy`, on
-        unseen trials with learning off; `(seed)`: `stray_rate`, `hidden_rate`, `n_positive`;
+        unseen trials with learning off; `(seed)`: `late_accuracy` of the last 1,000 trials of
+        learning, `stray_rate` and `hidden_rate` (Hz), `n_positive` feedback weights;
         `(w0, rate)`: `chosen_by`, the accuracy that chose; and the spikes of some test trials of
         the best seed.
     """
@@ -154,6 +160,8 @@ def _options(
         feedback=feedback,
         regulariser=regulariser,
         duration_s=trials * trial_s,
+        learning_rate_drop=DROP,
+        drop_at_s=FULL_RATE * trials * trial_s,
         epoch_s=BLOCK * trial_s,
     )
 
@@ -178,6 +186,7 @@ def _one_seed(
     correct = outcomes.correct
     return {
         "accuracy": learning[: trials // BLOCK * BLOCK].reshape(-1, BLOCK).mean(1),
+        "late_accuracy": learning[-LATE_TRIALS:].mean(),
         "test_accuracy": np.array(
             [correct[outcomes.patterns == pattern].mean() for pattern in range(N_PATTERNS)]
         ),

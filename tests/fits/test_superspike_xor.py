@@ -198,6 +198,7 @@ def fake_runs(accuracy):
             {
                 "test_accuracy": (("seed", "pattern"), np.repeat(values[:, None], 4, 1)),
                 "accuracy": (("seed", "block"), values[:, None] + noise * rng.normal(size=(n, 9))),
+                "late_accuracy": ("seed", values),
                 "stray_rate": ("seed", np.zeros(n)),
                 "hidden_rate": ("seed", np.full(n, 9.0)),
             },
