@@ -330,7 +330,7 @@ def plot_run(record: xr.DataTree, lines: dict[str, float] | None = None) -> Figu
 
 def bounds_of(progress: xr.Dataset) -> dict[str, float]:
     """Costs of a silent network, and of the best answer that refractoriness allows."""
-    named = {"silent": "silent_cost", "floor": "floor_cost"}
+    named = {"silent": "silent_cost", "greedy": "greedy_cost"}
     found = {label: progress.attrs.get(name) for label, name in named.items()}
     return {label: float(value) for label, value in found.items() if value is not None}
 

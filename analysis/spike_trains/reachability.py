@@ -1,4 +1,4 @@
-"""Which target spikes a neuron with a refractory period can hit at all, and what is left to pay."""
+"""Which target spikes a neuron with a refractory period can hit in their own step."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from neuromodels.spiking.neurons import Method, whole_steps
 
 @dataclass(frozen=True, eq=False)
 class Reachability:
-    """What the best answer to a target misses; `print` it for the paragraph.
+    """What the greedy answer to a target misses; `print` it for the paragraph.
 
     Attributes
     ----------
     targets, unreachable, doubled : (neuron,) int
         Target spikes; those that come too soon after one that is hit; those in the same time step
         as the one before (they are unreachable too).
-    best : SpikeTrains
-        The greedy answer: it hits as many targets as any answer can, each in its own step.
-    floor, silent_cost : float
-        Cost of `best`, and of no spike at all: `superspike_cost` over the loop.
+    greedy : SpikeTrains
+        The answer that hits as many targets as any answer can in their own step, and sends no other
+        spike.
+    greedy_cost, silent_cost : float
+        Cost of `greedy`, and of no spike at all: `superspike_cost` over the loop.
     spacing_steps : int
         Fewest steps from one spike to the next.
     refractory_s, dt_s : float
@@ -37,8 +38,8 @@ class Reachability:
     targets: np.ndarray
     unreachable: np.ndarray
     doubled: np.ndarray
-    best: SpikeTrains
-    floor: float
+    greedy: SpikeTrains
+    greedy_cost: float
     silent_cost: float
     spacing_steps: int
     refractory_s: float
@@ -49,9 +50,10 @@ class Reachability:
             int(part.sum()) for part in (self.targets, self.unreachable, self.doubled)
         )
         silent = int(np.sum(self.targets == 0))
-        first = f"All {total:,} target spikes can be hit"
+        first = f"All {total:,} target spikes can be hit in their own step"
         if lost:
-            first = f"{lost:,} of {total:,} target spikes ({lost / total:.1%}) cannot be hit"
+            share = f"{lost:,} of {total:,} target spikes ({lost / total:.1%})"
+            first = f"{share} cannot be hit in their own step"
         parts = [
             f"{first}: a refractory period of {self.refractory_s * 1e3:g} ms lets spikes come "
             f"every {self.spacing_steps} steps of {self.dt_s * 1e3:g} ms at best."
@@ -68,8 +70,9 @@ class Reachability:
             parts.append(f"Neurons without any target spike: {silent}.")
         if lost:
             parts.append(
-                f"A network that hits all others still costs {self.floor:.3g} "
-                f"(a silent one {self.silent_cost:.4g})."
+                f"The answer that hits all others and sends nothing else costs "
+                f"{self.greedy_cost:.3g} (a silent network {self.silent_cost:.4g}); one that "
+                "spreads such spikes around their places may cost much less."
             )
         return " ".join(parts)
 
@@ -84,7 +87,7 @@ def reachability(
     tau_rise_s: float = 5e-3,
     tau_decay_s: float = 10e-3,
 ) -> Reachability:
-    """Count the target spikes that no training can hit, before the training.
+    """Count the target spikes that no network can hit in their own step, before the training.
 
     Parameters
     ----------
@@ -99,7 +102,7 @@ def reachability(
         Steps after which the target starts anew; the trial's own duration without it. The first
         spikes of a lap are not checked against the last ones of the lap before.
     method, tau_rise_s, tau_decay_s
-        Of the error kernel, for the floor; as in `superspike_cost`.
+        Of the error kernel, for the costs; as in `superspike_cost`.
 
     Returns
     -------
@@ -115,8 +118,9 @@ def reachability(
     Notes
     -----
     Each neuron takes every target that comes late enough after the last one taken. Taking the
-    earliest possible spike never costs a later one, so no answer hits more targets. The floor is
-    the cost of this answer; one that misses targets by a little instead may cost slightly less.
+    earliest possible spike never costs a later one, so no answer hits more targets in their own
+    step. The greedy cost is no bound: two spikes sent a little before and after two targets that
+    lie too close to each other cost much less than one that hits and one that is left out.
 
     Examples
     --------
@@ -141,9 +145,9 @@ def reachability(
     hit = _greedy(times, starts, spacing)
     owner = np.repeat(np.arange(n), np.diff(starts))
     again = np.concatenate([[False], (np.diff(times) == 0) & (np.diff(owner) == 0)])
-    best = trains_of_steps(times[hit], owner[hit], n, dt_s, loop_steps, "best reachable answer")
+    greedy = trains_of_steps(times[hit], owner[hit], n, dt_s, loop_steps, "greedy answer")
     silent = trains_of_steps([], [], n, dt_s, loop_steps)
-    floor, silent_cost = (
+    greedy_cost, silent_cost = (
         superspike_cost(
             answer,
             target,
@@ -153,14 +157,14 @@ def reachability(
             tau_rise_s=tau_rise_s,
             tau_decay_s=tau_decay_s,
         )
-        for answer in (best, silent)
+        for answer in (greedy, silent)
     )
     return Reachability(
         np.diff(starts),
         np.bincount(owner[~hit], minlength=n),
         np.bincount(owner[again], minlength=n),
-        best,
-        floor,
+        greedy,
+        greedy_cost,
         silent_cost,
         spacing,
         refractory_s,

@@ -113,7 +113,7 @@ def _costs(found: Mapping[str, dict[str, list[xr.Dataset]]], tables) -> Figure:
             lines = {"silent": float(tables[task].attrs["silent_cost"])}
             points = None
             if task == "oxford":
-                lines["floor"] = FLOOR
+                lines["greedy"] = FLOOR
                 points = {
                     "reference, symmetric": (CURVE_S, PROTOTYPE),
                     "authors' demo, symmetric": (CURVE_S, AUTHORS),

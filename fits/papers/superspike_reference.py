@@ -42,7 +42,7 @@ FINAL = {
         "256 random, regularised": 12.5,
     },
 }
-#: Mean cost of a silent network over a loop, and on Oxford of the best reachable answer.
+#: Mean cost of a silent network over a loop, and on Oxford of the greedy answer.
 SILENT = {"oxford": 210.66, "logo": 19.1}
 FLOOR, UNREACHABLE, TARGETS = 5.6, 502, 10_357
 

@@ -101,9 +101,9 @@ def _judge(runs: Runs, size: str) -> Part:
         f"{TRIALS[size]} trials of 125 ms; accuracy on {TEST_TRIALS} others with learning off: the "
         "right output fires from the stimulus' begin to 15 ms after its end, the other does not. "
         f"Solved (our criterion): {SOLVED:.0%}. A silent network gets 0 %, one that always gives "
-        "the same answer 50 %, one that knows three patterns 75 %. While learning: mean of the last "
-        f"{LATE_TRIALS} training trials, all of which are new too, as in the paper's curves. The "
-        "learning rate is a tenth in the last quarter.",
+        "the same answer 50 %, one that knows three patterns 75 %. While learning: mean of the "
+        f"last {LATE_TRIALS} training trials, all of which are new too, as in the paper's curves. "
+        "The learning rate is a tenth in the last quarter (ours, as in the demo).",
         "The paper prints neither group sizes (34, 33, 33 here), nor intervals between trials "
         "(one trial per 125 ms, its onset drawn from 75 ms), nor the learning rate r0 and initial "
         "weights: r0 is from its grid, w0 the demo's or a tenth of it (silent at first), whichever "

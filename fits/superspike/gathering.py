@@ -41,7 +41,7 @@ def make_run(
     inputs, target : SpikeTrains
         Of one loop.
     references : mapping of str to float
-        `silent_cost` and `floor_cost`, in the cost's unit.
+        `silent_cost` and `greedy_cost`, in the cost's unit.
     call : mapping
         What determines the result.
 

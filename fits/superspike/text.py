@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def run_text(run: SpikingRun) -> str:
-    """Describe a run in some lines: network, task, cost between silence and the floor.
+    """Describe a run in some lines: network, task, and its cost beside that of silence.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ def run_text(run: SpikingRun) -> str:
         f"  trained    {progress['time'].values[-1]:g} s simulated in "
         f"{progress['wall_time'].values[-1]:.0f} s",
         f"  cost       {cost[-1]:.2f}   (first epoch {cost[0]:.1f}; silent network "
-        f"{about['silent_cost']:.1f}; best reachable answer {about['floor_cost']:.1f}; "
+        f"{about['silent_cost']:.1f}; greedy answer {about['greedy_cost']:.1f}; "
         "one wrong spike per second and neuron adds 4)",
         f"  rates      {rates} Hz",
     ]
     if about["n_unreachable"]:
         lines.append(
             f"  note       {about['n_unreachable']:,} of {about['n_targets']:,} targets come "
-            f"within the refractory period ({options.refractory_s * 1e3:g} ms) of another and "
-            "cannot be hit"
+            f"within the refractory period ({options.refractory_s * 1e3:g} ms) of another: the "
+            "greedy answer leaves them out; one that spreads such spikes may cost less"
         )
     return "\n".join(lines)
 

@@ -132,7 +132,7 @@ def train_spikes(
 def references(
     target: SpikeTrains, options: SuperSpikeOptions, loop_steps: int
 ) -> dict[str, float | int]:
-    """Costs that give a run's cost a meaning: of silence, and of the best reachable answer.
+    """Costs that give a run's cost a meaning: of silence, and of the greedy answer.
 
     Parameters
     ----------
@@ -146,8 +146,8 @@ def references(
     Returns
     -------
     dict of float and int
-        `silent_cost` and `floor_cost` in the unit of the cost; `n_targets`, and `n_unreachable`:
-        those that come too soon after another one.
+        `silent_cost`; `greedy_cost`, of the answer that hits in its own step whatever can be hit
+        so, and leaves out the rest; `n_targets`, and `n_unreachable`: those left out.
     """
     from neuromodels.analysis.spike_trains.reachability import reachability
 
@@ -162,7 +162,7 @@ def references(
     )
     return {
         "silent_cost": found.silent_cost,
-        "floor_cost": found.floor,
+        "greedy_cost": found.greedy_cost,
         "n_targets": int(found.targets.sum()),
         "n_unreachable": int(found.unreachable.sum()),
     }

@@ -67,7 +67,7 @@ def make_record(weights=True, silent_epoch=0):
             "rate": (("epoch", "population"), rng.uniform(1, 20, (6, 2))),
         },
         coords={"epoch": epoch, "population": ["hidden", "output"]},
-        attrs={"silent_cost": 210.7, "floor_cost": float("nan")},
+        attrs={"silent_cost": 210.7, "greedy_cost": float("nan")},
     )
     nodes = {
         "/": xr.Dataset(attrs={"duration": DURATION, "dt_s": 1e-4}),

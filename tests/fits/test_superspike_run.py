@@ -80,7 +80,7 @@ def test_a_run_says_what_silence_and_the_best_answer_would_cost(run):
     about = run.progress.attrs
     # Five spikes, 83 ms apart, in half a second: 0.12 s² ∫α² dt · 5 / 0.5 s, tails aside.
     assert about["silent_cost"] == pytest.approx(0.12 * (100 / 3) * 5 / 0.5, rel=0.01)
-    assert about["floor_cost"] == 0 and about["n_unreachable"] == 0
+    assert about["greedy_cost"] == 0 and about["n_unreachable"] == 0
     assert f"{about['silent_cost']:.1f}" in str(run)
 
 
