@@ -16,6 +16,7 @@ from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.assembly import Assembly
 from neuromodels.fits.comparison import Comparison, node_name
 from neuromodels.fits.fit import RESULT, Fit, fit_request, versions
+from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.options import Request, make_request, make_requests
 from neuromodels.fits.progress import Progress, make_progress
 from neuromodels.fits.store import Store
@@ -312,15 +313,16 @@ def _one_fit(
         tree = done[request.label, first_seed].tree.copy()
         tree.attrs = dict(tree.attrs) | {"seed": seed}
         return Fit(tree)
-    fitted = fit_request(
-        request,
-        task,
-        seed=seed,
-        search_seed=first_seed,
-        store=store.folder_of(index, seed) if store else None,
-        search_store=store.folder_of(index) if store else None,
-        progress=progress,
-    )
+    with plain_interrupts():
+        fitted = fit_request(
+            request,
+            task,
+            seed=seed,
+            search_seed=first_seed,
+            store=store.folder_of(index, seed) if store else None,
+            search_store=store.folder_of(index) if store else None,
+            progress=progress,
+        )
     if store is not None:
         store.keep(index, seed, fitted)
     return fitted

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.encoding.spiking import Spiking
-from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
+from neuromodels.fits.interrupts import held_interrupts
 from neuromodels.fits.memory import share
 from neuromodels.fits.predictions import drive_of_block
 from neuromodels.fits.progress import Progress
@@ -208,8 +209,7 @@ class SpikeTrainer:
             The model then has the weights of the best epoch.
         """
         progress = progress or Progress()
-        identity = {"options": asdict(self.options), "n_stretches": len(self.stretches)}
-        identity = json.loads(json.dumps(identity))
+        identity = plain({"options": asdict(self.options), "n_stretches": len(self.stretches)})
         if checkpoint is not None and (found := load_checkpoint(checkpoint)):
             self._restore(*found, identity)
         wall, cpu = time.monotonic(), time.process_time()
@@ -217,21 +217,22 @@ class SpikeTrainer:
             wall -= self.history["wall_time"][-1]
             cpu -= self.history["cpu_time"][-1]
             progress.update(self.epoch, self._note())
-        while (stopped := self._reason_to_stop()) is None:
-            loss, hidden_rate, rate = self._one_epoch()
-            score = self._validate()
-            times = (time.monotonic() - wall, time.process_time() - cpu)
-            for name, value in zip(
-                self.history, (loss, score, rate, *times, hidden_rate), strict=True
-            ):
-                self.history[name].append(float(value))
-            if self.best_epoch < 0 or score > self.history["validation"][self.best_epoch]:
-                self.best_epoch = self.epoch - 1
-                self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
-            if checkpoint is not None:
-                state = {"history": self.history, "best_epoch": self.best_epoch, "is": identity}
-                save_checkpoint(checkpoint, self._arrays(), state)
-            progress.update(self.epoch, self._note())
+        with held_interrupts() as let_through:
+            while (stopped := self._reason_to_stop()) is None:
+                loss, hidden_rate, rate = self._one_epoch(let_through)
+                score = self._validate()
+                times = (time.monotonic() - wall, time.process_time() - cpu)
+                for name, value in zip(
+                    self.history, (loss, score, rate, *times, hidden_rate), strict=True
+                ):
+                    self.history[name].append(float(value))
+                if self.best_epoch < 0 or score > self.history["validation"][self.best_epoch]:
+                    self.best_epoch = self.epoch - 1
+                    self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
+                if checkpoint is not None:
+                    state = {"history": self.history, "best_epoch": self.best_epoch, "is": identity}
+                    save_checkpoint(checkpoint, self._arrays(), state)
+                progress.update(self.epoch, self._note())
         self.model.load_state_dict(self.best_state)
         self.model.eval()
         return TrainingRecord(self.history, self.best_epoch, stopped)
@@ -249,7 +250,7 @@ class SpikeTrainer:
             return f"no progress on the validation blocks for {self.options.patience} epochs"
         return None
 
-    def _one_epoch(self) -> tuple[float, float, float]:
+    def _one_epoch(self, let_through: Callable[[], None]) -> tuple[float, float, float]:
         self.model.train()
         n_taken = math.ceil(self.options.share * len(self.stretches))
         order = []
@@ -260,6 +261,7 @@ class SpikeTrainer:
         n_steps, losses, spikes, rate = len(order) * self.options.epochs, [], 0.0, 0.0
         seconds = 0.0
         for index, (chosen, seed) in enumerate(zip(order, seeds, strict=True)):
+            let_through()
             step = self.epoch * len(order) + index
             rate = learning_rate(self.options, step, n_steps, self.history["validation"])
             for group in self.optimizer.param_groups:

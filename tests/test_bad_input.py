@@ -351,7 +351,7 @@ def test_a_folder_without_permission_is_refused_at_once(run, tmp_path):
 
 @pytest.mark.parametrize(
     ("make", "what"),
-    [(no_hdf5, "no HDF5"), (missing, "does not exist"), (write, "no fit, no comparison and no spiking run")],
+    [(no_hdf5, "no HDF5"), (missing, "does not exist"), (write, "no fit, no comparison")],
 )
 def test_a_file_that_holds_no_fit_cannot_predict(run, tmp_path, make, what):
     path, fitted = write(tmp_path / "cell.h5"), tmp_path / "fit.h5"

@@ -111,3 +111,23 @@ def test_an_interrupted_training_says_how_to_go_on(run, rasters, tmp_path):
     assert state.exists()
     again = run(*arguments)
     assert again.code == 2 and "unfinished run" in again.err
+
+
+def test_flags_are_not_set_twice_and_misspelt_options_are_told(run, rasters, tmp_path):
+    arguments = ["train-spikes", *rasters, *TRAIN, "--out", tmp_path / "run.h5"]
+    for given, said in (
+        ("feedback=random", "--feedback"),
+        ("duration_s=9", "--seconds"),
+        ("hiden=3", "unknown option"),
+        ("preset=demo", "unknown option"),
+        ("keep=all", "unknown option"),
+    ):
+        result = run(*arguments, "--set", given)
+        assert result.code == 2 and said in result.err, result.err
+
+
+def test_ids_that_may_count_from_one_are_noticed(run, rasters, tmp_path):
+    arguments = ["train-spikes", *rasters, "--inputs=101", "--outputs=2", "--hidden=0"]
+    arguments += ["--loop=0.5", "--seconds=1", "--out", tmp_path / "run.h5"]
+    result = run(*arguments)
+    assert result.code == 0 and "pass --target-first-id 1" in result.err

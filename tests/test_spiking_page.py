@@ -41,6 +41,6 @@ def test_an_example_in_python_runs(code, folder):
 )
 def test_a_command_runs(line, folder):
     if line:
-        result = CliRunner().invoke(cli, [*shlex.split(line)[1:], "--seconds", "1", "--quiet"])
+        result = CliRunner().invoke(cli, [*shlex.split(line)[1:], "--seconds", "2", "--quiet"])
         assert result.exit_code == 0, result.output
         assert (folder / "run.h5").exists()

@@ -27,7 +27,7 @@ TEST_TRIALS = 1000
 CHOOSING_FROM = 1000
 TRIALS, CHOOSING_TRIALS = {"small": 8000, "full": 12_000}, 4000
 SEEDS = {"small": 10, "full": 20}
-CHOOSING = {"small": 3, "full": 5}
+CHOOSING = {"small": 5, "full": 5}
 #: Feedback and regulariser of each network.
 NETWORKS: dict[str, tuple[tuple[int, ...], str, float]] = {
     "random": ((4,), "random", 0.0),

@@ -72,6 +72,7 @@ def make_run(
         "dt_s": options.dt_s,
         "kept_epochs": kept,
         "engine": options.chosen_engine,
+        "surrogate": plain(trainer.surrogate.config) if trainer.surrogate else options.surrogate,
         "call": plain(dict(call)),
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

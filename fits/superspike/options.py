@@ -25,8 +25,9 @@ class SuperSpikeOptions:
         Of the neurons, see `LIFParameters`; the axonal delay is the same for all.
     membrane, synapse, traces : {"exact", "euler"}
         Integrators of voltages, of currents, and of the rule's traces.
-    surrogate : {"superspike", "constant"}
-        σ' = (1 + β|U − ϑ|)⁻², or 1.
+    surrogate : {"superspike", "constant", "given"}
+        σ' = (1 + β|U − ϑ|)⁻², or 1; "given" is what the record of a run says where an object was
+        passed.
     beta_per_v : float
         β, 1/V.
     surrogate_scale : {"unit", "slope"}
@@ -87,7 +88,7 @@ class SuperSpikeOptions:
     membrane: Method = "exact"
     synapse: Method = "exact"
     traces: Method = "exact"
-    surrogate: Literal["superspike", "constant"] = "superspike"
+    surrogate: Literal["superspike", "constant", "given"] = "superspike"
     beta_per_v: float = 1000.0
     surrogate_scale: Literal["unit", "slope"] = "unit"
     surrogate_read: Literal["before reset", "after reset"] = "before reset"
@@ -148,8 +149,32 @@ class SuperSpikeOptions:
         check_time_constants(self.error_rise_s, self.error_decay_s, "error_rise_s", "error_decay_s")
         for name in ("update_s", "epoch_s", "feedback_delay_s", "burn_in_s"):
             whole_steps(getattr(self, name), self.dt_s, name)
+        self._check_volts()
+        self._check_times()
         self._check_engine()
         self._check_idle()
+
+    def _check_volts(self) -> None:
+        for name in ("w0_v", "learning_rate_v", "weight_bound_v"):
+            if getattr(self, name) > 1:
+                raise OptionError(
+                    f"{name} = {getattr(self, name):g} V is more than a volt.",
+                    remedy="Volts are meant: 50 mV is 0.05.",
+                )
+        if self.learning_rate_v > self.weight_bound_v:
+            raise OptionError(
+                f"learning_rate_v = {self.learning_rate_v:g} V is more than weight_bound_v = "
+                f"{self.weight_bound_v:g} V.",
+                remedy="An update would throw every weight from bound to bound: 1 mV is 0.001.",
+            )
+
+    def _check_times(self) -> None:
+        if self.duration_s < self.update_s:
+            raise OptionError(
+                f"duration_s = {self.duration_s:g} s is shorter than update_s = "
+                f"{self.update_s:g} s: no weight would change.",
+                remedy="Train for longer (--seconds), or give a shorter update_s.",
+            )
 
     def _check_engine(self) -> None:
         literal = {
@@ -169,7 +194,7 @@ class SuperSpikeOptions:
         if not self.regulariser:
             names = ("regulariser_gated", "regulariser_exponent", "regulariser_tau_s")
             idle |= dict.fromkeys(names, "set regulariser")
-        if self.surrogate == "constant":
+        if self.surrogate != "superspike":
             idle["beta_per_v"] = "set surrogate = 'superspike'"
         for name, remedy in idle.items():
             if getattr(self, name) != self.__dataclass_fields__[name].default:

@@ -238,8 +238,18 @@ class _Stream:
 
 
 def _checked(neurons: Sequence[int] | np.ndarray, n_neurons: int, what: str) -> np.ndarray:
-    found = np.asarray(neurons, np.int64)
-    if found.size and not (found.min() >= 0 and found.max() < n_neurons):
+    found = np.asarray(neurons)
+    if found.size == 0:
+        return np.empty(0, np.int64)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise OptionError(
+            f"{what} neurons came as {found.dtype} of shape {found.shape}.",
+            "StreamLearner.step",
+            "Give the numbers of those that spike, such as [3, 17]; of a vector of zeros and ones: "
+            "np.flatnonzero(vector).",
+        )
+    found = found.astype(np.int64)
+    if not (found.min() >= 0 and found.max() < n_neurons):
         wrong = found[(found < 0) | (found >= n_neurons)][0]
         raise OptionError(
             f"there is no {what} neuron {wrong}.",

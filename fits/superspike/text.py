@@ -30,14 +30,17 @@ def run_text(run: SpikingRun) -> str:
         f"{name} {rate:.1f}"
         for name, rate in zip(network.names, progress["rate"].values[-1], strict=True)
     )
-    made = f"seed {run.attrs['seed']}, engine {run.attrs['engine']}"
+    made = f"preset {run.attrs['call']['preset']}, seed {run.attrs['seed']}"
+    made += f", engine {run.attrs['engine']}"
+    if options.surrogate != "superspike":
+        made += f", surrogate {run.attrs['surrogate']}"
     lines = [
         f"spiking network {sizes}{feedback}, {made}",
         f"  task       {run.attrs['duration']:g} s in a loop, {about['n_targets']:,} target spikes",
         f"  trained    {progress['time'].values[-1]:g} s simulated in "
         f"{progress['wall_time'].values[-1]:.0f} s",
-        f"  cost       {cost[-1]:.2f}   (first epoch {cost[0]:.1f}; silent network "
-        f"{about['silent_cost']:.1f}; greedy answer {about['greedy_cost']:.1f}; "
+        f"  cost       {cost[-1]:.2f}   (mean of the last epoch; of the first {cost[0]:.1f}; a "
+        f"silent network {about['silent_cost']:.1f}; greedy answer {about['greedy_cost']:.1f}; "
         "one wrong spike per second and neuron adds 4)",
         f"  rates      {rates} Hz",
     ]
@@ -66,6 +69,7 @@ def run_summary(run: SpikingRun) -> dict[str, Any]:
     progress = run.progress
     return {
         "populations": dict(zip(run.network.names, run.network.sizes, strict=True)),
+        "preset": run.attrs["call"]["preset"],
         "seed": run.attrs["seed"],
         "engine": run.attrs["engine"],
         "simulated_s": float(progress["time"].values[-1]),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.spike_trains import SpikeTrains
 from neuromodels.fits.fit import versions
 from neuromodels.fits.progress import Progress, make_progress
@@ -96,13 +97,22 @@ def train_spikes(
     >>> run.spikes().n_neurons
     1
     """
-    layers = (hidden,) if isinstance(hidden, int) else tuple(hidden)
-    chosen = superspike_options(
-        preset, hidden=tuple(size for size in layers if size != 0), **options
-    )
+    for name, trains in (("inputs", inputs), ("target", target)):
+        if not isinstance(trains, SpikeTrains):
+            raise InputError(
+                f"is a {type(trains).__name__}, no spike trains.",
+                where=name,
+                remedy="Read a file with nm.read_spike_trains, or make nm.SpikeTrains of arrays.",
+            )
+    if "epoch_s" not in options and (length := options.get("duration_s", 1e3)) < 200:
+        # Ten rows of a short training, of whole updates.
+        update = options.get("update_s", SuperSpikeOptions.update_s)
+        options["epoch_s"] = update * max(1, round(length / 10 / update))
+    chosen = superspike_options(preset, hidden=_layers(hidden), **options)
     if resume and out is None:
         raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
     task = RasterTask(inputs, target, chosen.dt_s, loop_steps)
+    _check_durations(inputs, target, task, chosen, loop_steps)
     trainer = SuperSpikeTrainer(
         task,
         chosen,
@@ -127,6 +137,53 @@ def train_spikes(
     if store is not None:
         store.write(run.tree)
     return run
+
+
+def _layers(hidden: int | tuple[int, ...]) -> tuple[int, ...]:
+    layers = (hidden,) if isinstance(hidden, int) else hidden
+    if layers == (0,):
+        return ()
+    if not isinstance(layers, tuple | list) or not all(
+        isinstance(size, int) and size > 0 for size in layers
+    ):
+        raise OptionError(
+            f"hidden = {hidden!r} is no number of neurons.",
+            remedy="For example 256, (128, 64) for two layers, or 0 for none.",
+        )
+    return tuple(layers)
+
+
+def _check_durations(
+    inputs: SpikeTrains,
+    target: SpikeTrains,
+    task: RasterTask,
+    options: SuperSpikeOptions,
+    loop_steps: int | None,
+) -> None:
+    """Refuse rasters that are on different clocks, or longer than the training."""
+    loop = task.loop_steps * options.dt_s
+    if loop > options.duration_s:
+        raise InputError(
+            f"lasts {loop:g} s, but the training only {options.duration_s:g} s of simulated time.",
+            where=f"{target.source or 'target'}: duration",
+            remedy="Train for longer (duration_s; --seconds). Times are in seconds: divide "
+            "milliseconds by 1000.",
+        )
+    if options.duration_s <= options.burn_in_s:
+        raise OptionError(
+            f"duration_s = {options.duration_s:g} s ends with the burn-in ({options.burn_in_s:g} "
+            "s), in which no weight changes.",
+            remedy="Train for longer (--seconds), or set burn_in_s = 0.0.",
+        )
+    longer, shorter = sorted((inputs, target), key=lambda trains: -trains.duration)
+    if loop_steps is None and longer.duration > 20 * shorter.duration:
+        raise InputError(
+            f"lasts {longer.duration:g} s, and {shorter.source or 'the other raster'} only "
+            f"{shorter.duration:g} s.",
+            where=f"{longer.source or 'raster'}: duration",
+            remedy="Are the times of one in milliseconds? If not, say how long the loop is "
+            "(loop_steps; --loop).",
+        )
 
 
 def references(

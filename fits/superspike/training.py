@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
-from neuromodels.fits.interrupts import plain_interrupts
+from neuromodels.fits.interrupts import held_interrupts
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.superspike.cost import RunningCost
 from neuromodels.fits.superspike.learner import LayerLearner, part_of
@@ -67,15 +67,28 @@ class SuperSpikeTrainer:
         surrogate: Surrogate | None = None,
         kept_epochs: Iterable[int] = (),
     ):
+        if (surrogate is None) == (options.surrogate == "given"):
+            if surrogate is None:
+                raise OptionError(
+                    "surrogate = 'given' needs an object.",
+                    remedy="Pass surrogate=..., of neuromodels.spiking.surrogates.",
+                )
+            options = replace(options, surrogate="given")
         self.task, self.options, self.seed = task, options, seed
         self.network = network = options.network(task.n_inputs, task.n_outputs)
         self.dtype = np.dtype(options.dtype)
         self.surrogate = surrogate
         rng = np.random.default_rng(seed)
         drawn = network.initial_weights(options.w0_v, rng)
+        bound = options.weight_bound_v
         if weights is not None:
             network.check_weights(weights)
-        bound = options.weight_bound_v
+            largest = max(float(np.abs(values).max()) for values in weights.values())
+            if largest > bound * (1 + 1e-6):
+                raise OptionError(
+                    f"a weight of {largest:g} V is beyond weight_bound_v = {bound:g} V.",
+                    remedy="Volts are meant: 5 mV is 0.005.",
+                )
         self.weights = {
             name: np.clip(values, -bound, bound).astype(self.dtype)
             for name, values in (drawn if weights is None else weights).items()
@@ -206,7 +219,7 @@ class SuperSpikeTrainer:
         self.n_spikes = np.zeros(len(self.network.sizes))
         self.recent: list[tuple[int, tuple[Events, ...]]] = []
 
-    def _one_epoch(self) -> None:
+    def _one_epoch(self, let_through: Callable[[], None]) -> None:
         options = self.options
         end = min(self._steps(options.duration_s), (self.epoch + 1) * self._steps(options.epoch_s))
         update = self._steps(options.update_s)
@@ -216,6 +229,7 @@ class SuperSpikeTrainer:
         while self.step < end:
             n_steps = min(update - self.step % update, end - self.step, at_once)
             start = self.step
+            let_through()
             activity = self.advance(n_steps)
             self.n_spikes += [len(events.steps) for events in activity.spikes]
             if keep and self.step > loop_start:
@@ -269,25 +283,25 @@ class SuperSpikeTrainer:
             wall -= self.history["wall_time"][-1]
             cpu -= self.history["cpu_time"][-1]
             progress.update(self.epoch, self.note())
-        while self.epoch < self.n_epochs:
-            rate = self.learning_rate
-            with plain_interrupts():
-                self._one_epoch()
-            row = (
-                self.time_s,
-                self.cost.running,
-                self.cost.take(),
-                rate,
-                time.monotonic() - wall,
-                time.process_time() - cpu,
-            )
-            for row_name, value in zip(ROWS, row, strict=True):
-                self.history[row_name].append(float(value))
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, *self.stored())
-            progress.update(self.epoch, self.note())
-            if watch is not None:
-                watch(self)
+        with held_interrupts() as let_through:
+            while self.epoch < self.n_epochs:
+                rate = self.learning_rate
+                self._one_epoch(let_through)
+                row = (
+                    self.time_s,
+                    self.cost.running,
+                    self.cost.take(),
+                    rate,
+                    time.monotonic() - wall,
+                    time.process_time() - cpu,
+                )
+                for row_name, value in zip(ROWS, row, strict=True):
+                    self.history[row_name].append(float(value))
+                if checkpoint is not None:
+                    save_checkpoint(checkpoint, *self.stored())
+                progress.update(self.epoch, self.note())
+                if watch is not None:
+                    watch(self)
         progress.finish(f"cost {self.history['epoch_cost'][-1]:.1f}")
 
     def note(self) -> str:

@@ -40,9 +40,15 @@ from neuromodels.cli.shared import command, out_options, print_json, settings, s
     show_default=True,
     help="The paper's text, or the authors' published demo.",
 )
-@click.option("--seconds", type=float, help="Simulated time.  [default: 1000]")
+@click.option("--seconds", type=float, help="Simulated time.  [default: 1000; demo 1020]")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Any other option.")
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other option, as docs/spiking.md lists them.",
+)
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--figures", type=click.Path(), help="Folder for the figure (PNG).")
 @click.option("--animation", type=click.Path(), help="Film of the raster being learned (GIF, MP4).")
@@ -76,9 +82,7 @@ def train_spikes_command(
     """
     import neuromodels as nm
 
-    options = settings(given)
-    if seconds is not None:
-        options["duration_s"] = seconds
+    options = _options(settings(given), seconds)
     if animation is not None:
         from neuromodels.analysis.plots.raster_animation import check_film
 
@@ -89,6 +93,17 @@ def train_spikes_command(
     wanted = nm.read_spike_trains(
         target_file, n_neurons=outputs, first_id=target_first_id, duration=loop
     )
+    if not (quiet or as_json):
+        for trains, first_id, flag in (
+            (read, input_first_id, "--input-first-id"),
+            (wanted, target_first_id, "--target-first-id"),
+        ):
+            if first_id is None and len(trains) and trains.neurons.min() == 1:
+                click.echo(
+                    f"note: the lowest id in {trains.source} is 1: if ids count from 1 there, "
+                    f"pass {flag} 1",
+                    err=True,
+                )
     run = nm.train_spikes(
         read,
         wanted,
@@ -108,9 +123,25 @@ def train_spikes_command(
     print_run(run, drawn, quiet=quiet, as_json=as_json, out=out)
 
 
+def _options(given: dict[str, Any], seconds: float | None) -> dict[str, Any]:
+    """Options of --set; those that have a flag of their own are refused there."""
+    from neuromodels.fits.superspike.options import SuperSpikeOptions
+    from neuromodels.options import OptionError, names, nearest
+
+    flags = {"hidden": "--hidden", "feedback": "--feedback", "duration_s": "--seconds"}
+    known = set(names(SuperSpikeOptions)) - set(flags)
+    for name in given:
+        if name in flags:
+            raise OptionError(f"--set {name} is {flags[name]}.", remedy=f"Use {flags[name]}.")
+        if name not in known:
+            raise OptionError(f"unknown option {name!r}.", "--set", nearest(name, known))
+    return given if seconds is None else given | {"duration_s": seconds}
+
+
 def _layers(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(",") if int(part))
+        layers = tuple(int(part) for part in text.split(","))
+        return () if layers == (0,) else layers
     except ValueError as error:
         raise click.BadParameter(
             f"{text!r} is no number of neurons; for example --hidden 256 or --hidden 128,64"

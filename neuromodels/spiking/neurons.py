@@ -51,6 +51,12 @@ class LIFParameters:
             )
         if self.refractory_s < 0:
             raise OptionError(f"refractory_s = {self.refractory_s:g} must not be negative.")
+        for name in ("tau_mem_s", "tau_syn_s", "refractory_s"):
+            if getattr(self, name) > 1:
+                raise OptionError(
+                    f"{name} = {getattr(self, name):g} s is more than a second.",
+                    remedy="Seconds are meant: 5 ms is 0.005.",
+                )
         check_time_constants(self.tau_syn_s, self.tau_mem_s, "tau_syn_s", "tau_mem_s")
 
     @property

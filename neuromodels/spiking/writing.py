@@ -21,7 +21,9 @@ def check_target(path: Path, overwrite: bool = False) -> None:
         raise OptionError("is a folder.", str(path), "Give the name of a file.")
     if path.exists() and not overwrite:
         raise OptionError(
-            "exists already.", str(path), "Choose another name, or pass overwrite=True."
+            "exists already.",
+            str(path),
+            "Choose another name, or pass overwrite=True (--overwrite).",
         )
     if not path.parent.is_dir():
         raise OptionError(

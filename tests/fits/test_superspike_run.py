@@ -10,10 +10,12 @@ import neuromodels as nm
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.rasters import read_ras
 from neuromodels.datasets.sample.superspike import superspike_task
+from neuromodels.datasets.spike_trains import SpikeTrains
 from neuromodels.fits.superspike.export import export_run
 from neuromodels.fits.superspike.train import train_spikes
 from neuromodels.options import OptionError
 from neuromodels.spiking.simulation import Events, simulate
+from neuromodels.spiking.surrogates import SigmoidSurrogate
 
 OPTIONS = {"hidden": 6, "duration_s": 3.0, "epoch_s": 0.5, "w0_v": 0.4, "dtype": "float64"}
 
@@ -162,3 +164,36 @@ def test_exports_are_files_that_other_programs_take(run, tmp_path):
         export_run(run, "brian", tmp_path / "network.py")
     with pytest.raises((InputError, OptionError), match="exists"):
         export_run(run, "brian2", tmp_path / "network.py")
+
+
+def test_mistakes_of_units_are_told_before_the_training(task):
+    slow = SpikeTrains(1e3 * task.target.times, task.target.neurons, 1, 500.0, "target.ras")
+    for given, said in (
+        ({"target": slow, "duration_s": 50.0}, "divide milliseconds by 1000"),
+        ({"target": slow, "duration_s": 600.0}, "target.ras: duration.*only 0.5 s"),
+        ({"duration_s": 0.2}, "shorter than update_s"),
+        ({"preset": "demo", "duration_s": 20.0}, "burn-in"),
+        ({"w0_v": 50.0}, "Volts are meant"),
+        ({"learning_rate_v": 0.5}, "weight_bound_v"),
+        ({"tau_mem_s": 10.0}, "Seconds are meant"),
+        ({"hidden": (16, 0)}, "no number of neurons"),
+        ({"hidden": None}, "no number of neurons"),
+        ({"hidden": 0, "weights": {"input_to_output": np.full((100, 1), 20.0)}}, "beyond"),
+        ({"inputs": "in.ras"}, "read_spike_trains"),
+    ):
+        with pytest.raises((InputError, OptionError), match=f"(?s){said}"):
+            train_spikes(**{"inputs": task.inputs, "target": task.target, "hidden": 4} | given)
+
+
+def test_the_record_says_which_surrogate_was_used(task, run, tmp_path):
+    given = SigmoidSurrogate(1000.0)
+    other = train_spikes(task.inputs, task.target, **OPTIONS, seed=3, surrogate=given)
+    again = nm.load(other.to_hdf5(tmp_path / "run.h5"))
+    assert again.options.surrogate == "given"
+    assert again.attrs["surrogate"]["name"] == given.config["name"] and "surrogate" in str(again)
+    assert run.attrs["surrogate"] == "superspike"
+
+
+def test_short_trainings_have_ten_epochs(task):
+    found = train_spikes(task.inputs, task.target, hidden=0, duration_s=20.0)
+    assert found.progress.sizes["epoch"] == 10

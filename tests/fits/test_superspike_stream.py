@@ -113,3 +113,10 @@ def test_neurons_that_do_not_exist_are_refused(step):
 def test_an_engine_that_needs_chunks_is_refused():
     with pytest.raises(OptionError, match="'event' needs whole chunks"):
         StreamLearner(3, 2, superspike_options(engine="event"))
+
+
+@pytest.mark.parametrize("inputs", [np.zeros(20), [0.5], 3, [[1]]])
+def test_spikes_are_given_as_numbers_of_neurons(inputs):
+    learner = StreamLearner(20, 2, superspike_options(hidden=(3,)))
+    with pytest.raises(OptionError, match="flatnonzero"):
+        learner.step(inputs)

@@ -124,7 +124,7 @@ def test_a_state_of_another_training_is_refused(tmp_path):
 
 def test_burn_in_and_fixed_hidden_weights_stay_where_they_were():
     burned = trained(burn_in_s=2.4)
-    assert_same_weights(burned, trained(burn_in_s=2.4, learning_rate_v=0.5))
+    assert_same_weights(burned, trained(burn_in_s=2.4, learning_rate_v=0.05))
     for name, values in burned.weights.items():
         np.testing.assert_array_equal(values, burned.initial_weights[name])
     fixed = trained(feedback="none")
