@@ -15,6 +15,7 @@ from neuromodels.fits.fit import RESULT, Fit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neuromodels.fits.papers.reproduction import Reproduction
     from neuromodels.fits.superspike.record import SpikingRun
 
 
@@ -112,8 +113,8 @@ def node_name(label: str) -> str:
     return label.replace("/", "_")
 
 
-def load(path: str | Path) -> Fit | Comparison | SpikingRun:
-    """Open a fit, a comparison or a spiking run; models are rebuilt from the file alone.
+def load(path: str | Path) -> Fit | Comparison | SpikingRun | Reproduction:
+    """Open any result; models are rebuilt from the file alone.
 
     Parameters
     ----------
@@ -122,7 +123,7 @@ def load(path: str | Path) -> Fit | Comparison | SpikingRun:
 
     Returns
     -------
-    Fit, Comparison or SpikingRun
+    Fit, Comparison, SpikingRun or Reproduction
         Read lazily.
 
     Raises
@@ -140,8 +141,12 @@ def load(path: str | Path) -> Fit | Comparison | SpikingRun:
         from neuromodels.fits.superspike.record import SpikingRun
 
         return SpikingRun(tree)
+    if kind == "reproduction":
+        from neuromodels.fits.papers.reproduction import Reproduction
+
+        return Reproduction(tree)
     raise InputError(
-        "holds no fit, no comparison and no spiking run.",
+        "holds no fit, no comparison and no other result.",
         where=str(path),
         remedy="Recordings are opened by nm.open_recording.",
     )

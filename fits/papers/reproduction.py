@@ -173,17 +173,6 @@ def reproduce_paper(
     return Reproduction(tree)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"cannot be made ({error.strerror}).",
-            where=str(folder),
-            remedy="Choose an output in a folder that you can write to.",
-        ) from error
-
-
 def _tree(paper: Paper, size: str, runs: dict[str, Runs]) -> xr.DataTree:
     nodes: dict[str, xr.Dataset] = {}
     claims: list[tuple[str, Claim]] = []
@@ -285,14 +274,10 @@ class Reproduction:
 
     def save_figures(self, folder: str | Path) -> list[Path]:
         """Write the figures as PNG and return where they are."""
-        folder = Path(folder)
-        _make_folder(folder)
-        paths = []
-        for name, figure in self.plot().items():
-            path = folder / f"{name}.png"
-            figure.savefig(path, dpi=150)
-            paths.append(path)
-        return paths
+        from neuromodels.analysis.plots.style import figure_folder, save_figure
+
+        place = figure_folder(folder)
+        return [save_figure(figure, place / f"{n}.png") for n, figure in self.plot().items()]
 
     @classmethod
     def load(cls, path: str | Path) -> Reproduction:
@@ -318,3 +303,14 @@ class Reproduction:
         return reproduction_text(self.tree)
 
     __repr__ = __str__
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot be made ({error.strerror}).",
+            where=str(folder),
+            remedy="Choose an output in a folder that you can write to.",
+        ) from error

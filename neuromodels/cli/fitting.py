@@ -263,7 +263,7 @@ def _stimulus(path: str, opening: dict[str, Any]) -> Any:
 def show_command(
     result: str, figures: str | None, all_scores: bool, quiet: bool, as_json: bool
 ) -> None:
-    """Show the RESULT that fit, compare or train-spikes wrote, and draw its figures again."""
+    """Show the RESULT of fit, compare, train-spikes or reproduce, and draw its figures again."""
     import neuromodels as nm
     from neuromodels.fits.table import comparison_summary, comparison_text
 
@@ -272,6 +272,12 @@ def show_command(
         from neuromodels.cli.spiking import print_run, run_figures
 
         print_run(found, run_figures(found, figures), quiet=quiet, as_json=as_json)
+        return
+    if not isinstance(found, nm.Comparison | nm.Fit):
+        from neuromodels.cli.papers import print_reproduction
+
+        drawn = [] if figures is None else found.save_figures(figures)
+        print_reproduction(found, drawn, quiet=quiet, as_json=as_json)
         return
     comparison = found if isinstance(found, nm.Comparison) else _as_comparison(found)
     drawn = _figures(comparison, figures)

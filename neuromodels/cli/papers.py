@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,8 +65,6 @@ def reproduce_command(
     as_json: bool,
 ) -> None:
     """Repeat the experiments of PAPER and say, claim by claim, whether they held."""
-    from dataclasses import asdict
-
     from neuromodels.fits.papers.reproduction import output_file, reproduce
 
     file = output_file(out or Path("results") / paper)
@@ -79,8 +78,22 @@ def reproduce_command(
         progress=not (quiet or as_json),
     )
     drawn = found.save_figures(file.with_suffix(""))
+    print_reproduction(found, drawn, quiet=quiet, as_json=as_json, out=file)
+
+
+def print_reproduction(
+    found: Any, drawn: list[Path], *, quiet: bool, as_json: bool, out: Path | None = None
+) -> None:
+    """Print tables and verdicts, and where they were written."""
+    from dataclasses import asdict
+
     if as_json:
         claims = [asdict(claim) for claim in found.claims]
-        print_json({"out": str(file), "figures": [str(path) for path in drawn], "claims": claims})
+        said = {"out": None if out is None else str(out), "figures": [str(path) for path in drawn]}
+        print_json(said | {"claims": claims})
     elif not quiet:
-        click.echo(f"{found}\n\n{size_of(file)}   {file.with_suffix('')}/*.png")
+        click.echo(str(found))
+        for path in drawn:
+            click.echo(str(path))
+        if out is not None:
+            click.echo(size_of(out))

@@ -238,7 +238,7 @@ def test_a_fit_keeps_its_scores_in_its_file(comparison, recording, tmp_path):
 
 def test_what_is_no_result_is_not_loaded(tmp_path):
     recording = small_recording(n_blocks=2).to_hdf5(tmp_path / "recording.h5")
-    with pytest.raises(nm.InputError, match="holds no fit, no comparison and no spik") as error:
+    with pytest.raises(nm.InputError, match="holds no fit, no comparison") as error:
         nm.load(recording)
     assert str(recording) in str(error.value)
     with pytest.raises(nm.InputError, match="does not exist"):
