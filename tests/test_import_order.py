@@ -27,7 +27,7 @@ MAY_IMPORT = {
 # What a person waits for: none of it may load with `import neuromodels` or `neuromodels --help`.
 HEAVY = {"torch", "xarray", "pandas", "scipy", "sklearn", "h5netcdf", "numba", "brian2", "snntorch"}
 # Needed by few calls, so imported inside the functions that need them.
-INSIDE_FUNCTIONS = {"pynwb", "hdmf", "matplotlib", "brian2"}
+INSIDE_FUNCTIONS = {"pynwb", "hdmf", "matplotlib", "brian2", "snntorch", "nir", "pyspike"}
 
 
 def room_of(module: str) -> str:
