@@ -5,7 +5,7 @@ Two trains a and b are filtered by a kernel α, and D² is the integral of the s
     double exponential   D² = ½ ∫ (α∗a − α∗b)² dt,   α(t) = (e^(−t/τ_d) − e^(−t/τ_r)) / (τ_d − τ_r)
     exponential          D² = (1/τ) ∫ (f_a − f_b)² dt,   f(t) = Σ_spikes e^(−(t − t_i)/τ)
 
-The first is the loss of Zenke & Ganguli 2018 (Neural Computation 30:1514, equation 1), in 1/s; the
+The first is the loss of Zenke & Ganguli 2018 (Neural Computation 30:1514, section 2), in 1/s; the
 second is van Rossum 2001 (Neural Computation 13:751), without unit: a spike that the other train
 lacks costs ½. (Elephant, for one, scales D by √2, so that it costs 1.) Nothing is binned, and time
 grows with the number of spikes only: `exponentials.py`.

@@ -4,7 +4,7 @@ For the synapse from j to i the rule asks for
 
     G_ji = dt Σ_t e_i(t) (α ∗ h_ij)(t),    h_ij(u) = σ'(U_i(u)) (ε ∗ S_j)(u),
 
-with S_j the spikes of j where they arrive (Zenke & Ganguli 2018, equation 5). G is the derivative
+with S_j the spikes of j where they arrive (Zenke & Ganguli 2018, section 2). G is the derivative
 of the loss by the weight as the rule sees it; the rule steps against it. Weights change every
 update block; an engine never starts anew there: eligibility reaches across.
 """

@@ -71,7 +71,7 @@ def van_rossum_loss(
 ) -> Tensor:
     """Distance of spike trains from their targets: L = ½ Σ_t (α∗(S − S_target))² dt.
 
-    Zenke & Ganguli 2018, equation 1, with the kernel's own time constants.
+    Zenke & Ganguli 2018, section 2, with the kernel's own time constants.
 
     Parameters
     ----------

@@ -123,7 +123,7 @@ class _OfSteepness(Surrogate):
 class SuperSpikeSurrogate(_OfSteepness):
     """Derivative of the fast sigmoid h / (1 + |h|): σ' = (1 + |β (U − ϑ)|)⁻².
 
-    Zenke & Ganguli 2018, equation 7 and below; there without the factor β ("unit").
+    Zenke & Ganguli 2018, section 2 (the surrogate); there without the factor β ("unit").
 
     Attributes
     ----------
