@@ -1,7 +1,7 @@
 """The heterosynaptic term that keeps hidden neurons from firing without end.
 
-Zenke & Ganguli 2018 (heterosynaptic regularisation): ρ w_ij z_i^a is taken off inside the integral of the rule, with z
-a trace of the postsynaptic spikes; all inputs of a neuron that fires too much are weakened.
+Zenke & Ganguli 2018: ρ w_ij z_i^a is taken off inside the integral of the rule, with z a trace of
+the postsynaptic spikes; all inputs of a neuron that fires too much are weakened.
 """
 
 from __future__ import annotations

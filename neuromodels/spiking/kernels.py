@@ -82,7 +82,7 @@ def error_kernel(
 ) -> Kernel:
     """α of the van Rossum loss, of unit area, in 1/s.
 
-    α(t) = (e^(−t/τ_d) − e^(−t/τ_r)) / (τ_d − τ_r). Zenke & Ganguli 2018, section 2 (kernel of the loss).
+    α(t) = (e^(−t/τ_d) − e^(−t/τ_r)) / (τ_d − τ_r). Zenke & Ganguli 2018, section 2.
 
     Parameters
     ----------
