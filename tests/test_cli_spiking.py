@@ -1,6 +1,7 @@
 """The commands for spiking networks: rasters in, a run, its figures and its exports out."""
 
 import json
+import os
 import signal
 import time
 
@@ -97,10 +98,16 @@ def test_a_trained_network_leaves_for_other_programs(run, trained, tmp_path):
     assert result.code == 2 and "exists" in result.err
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to a process")
 def test_an_interrupted_training_says_how_to_go_on(run, rasters, tmp_path):
     arguments = ["train-spikes", *rasters, *TRAIN, "--input-first-id=1", "--target-first-id=1"]
     arguments += ["--loop=0.5", "--seconds=20000", "--out", tmp_path / "run.h5"]
-    process = start(*arguments, cwd=tmp_path)
+    process = start(
+        *arguments,
+        cwd=tmp_path,
+        # A test run in the background ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     state = tmp_path / "run.h5.partial" / "model_0" / "shared" / "training.h5"
     deadline = time.monotonic() + 60
     while not state.exists() and time.monotonic() < deadline:
