@@ -12,9 +12,10 @@ import torch
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import EncodingModel, Input
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
+from neuromodels.fits.epochs import TrainingRecord
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
-from neuromodels.fits.training import Trainer, TrainingOptions, TrainingRecord
+from neuromodels.fits.training import Trainer, TrainingOptions
 from neuromodels.fits.windows import candidate_histories, longest_lead_in
 from neuromodels.models import ModelSpec
 

@@ -14,12 +14,13 @@ from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.splits import Partition, spread_evenly
 from neuromodels.encoding.base import Input
 from neuromodels.encoding.spiking import Spiking
+from neuromodels.fits.epochs import TrainingRecord
 from neuromodels.fits.networks import fit_network
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.spiking_training import SpikeTrainer, Trains, mean_counts
-from neuromodels.fits.training import TrainingRecord, validation_score
+from neuromodels.fits.training import validation_score
 from neuromodels.models import ModelSpec
 
 #: Iterations of the calibration; each raises the likelihood, and the last ones by nothing.

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.encoding.spiking import Spiking
-from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
-from neuromodels.fits.interrupts import held_interrupts
+from neuromodels.fits.epochs import EpochTrainer
 from neuromodels.fits.memory import share
 from neuromodels.fits.predictions import drive_of_block
-from neuromodels.fits.progress import Progress
 from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.spiking_rule import rule_gradient
 from neuromodels.fits.superspike.engines import RuleKernels
-from neuromodels.fits.training import TrainingRecord, learning_rate, validation_score
+from neuromodels.fits.training import learning_rate, validation_score
 from neuromodels.options import OptionError
 from neuromodels.spiking.kernels import error_kernel, psp_kernel
 
@@ -98,7 +93,7 @@ def stretches(blocks: list[Block], first_bin: int, length: int) -> list[Stretch]
     return found
 
 
-class SpikeTrainer:
+class SpikeTrainer(EpochTrainer):
     """Trains one spiking network; its whole state can be stored after any epoch.
 
     Parameters
@@ -148,15 +143,17 @@ class SpikeTrainer:
         self.chance = torch.Generator().manual_seed(seed)
         self._scale_start()
         self.feedback = self._fixed_feedback()
-        self.optimizer = torch.optim.AdamW(
+        optimizer = torch.optim.AdamW(
             model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
-        self.history: dict[str, list[float]] = {
-            name: [] for name in ("loss", "validation", "learning_rate", "wall_time", "cpu_time")
-        }
-        self.history["hidden_rate"] = []
-        self.best_epoch = -1
-        self.best_state: dict[str, Tensor] = {}
+        super().__init__(
+            model,
+            optimizer,
+            epochs=options.epochs,
+            columns=("loss", "validation", "learning_rate", "wall_time", "cpu_time", "hidden_rate"),
+            generators={"chance": self.chance},
+            patience=options.patience,
+        )
 
     def _bins_per_stretch(self) -> int:
         """As many as asked for, if the memory bound has room for them."""
@@ -186,71 +183,14 @@ class SpikeTrainer:
             return torch.randn(shape, generator=self.chance, dtype=torch.float64).numpy()
         return None
 
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return len(self.history["loss"])
-
-    def run(
-        self, checkpoint: Path | None = None, progress: Progress | None = None
-    ) -> TrainingRecord:
-        """Train to the end, from the checkpoint if there is one.
-
-        Parameters
-        ----------
-        checkpoint : Path, optional
-            File that holds the state after every epoch.
-        progress : Progress, optional
-            Told after every epoch.
-
-        Returns
-        -------
-        TrainingRecord
-            The model then has the weights of the best epoch.
-        """
-        progress = progress or Progress()
-        identity = plain({"options": asdict(self.options), "n_stretches": len(self.stretches)})
-        if checkpoint is not None and (found := load_checkpoint(checkpoint)):
-            self._restore(*found, identity)
-        wall, cpu = time.monotonic(), time.process_time()
-        if self.epoch:
-            wall -= self.history["wall_time"][-1]
-            cpu -= self.history["cpu_time"][-1]
-            progress.update(self.epoch, self._note())
-        with held_interrupts() as let_through:
-            while (stopped := self._reason_to_stop()) is None:
-                loss, hidden_rate, rate = self._one_epoch(let_through)
-                score = self._validate()
-                times = (time.monotonic() - wall, time.process_time() - cpu)
-                for name, value in zip(
-                    self.history, (loss, score, rate, *times, hidden_rate), strict=True
-                ):
-                    self.history[name].append(float(value))
-                if self.best_epoch < 0 or score > self.history["validation"][self.best_epoch]:
-                    self.best_epoch = self.epoch - 1
-                    self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
-                if checkpoint is not None:
-                    state = {"history": self.history, "best_epoch": self.best_epoch, "is": identity}
-                    save_checkpoint(checkpoint, self._arrays(), state)
-                progress.update(self.epoch, self._note())
-        self.model.load_state_dict(self.best_state)
-        self.model.eval()
-        return TrainingRecord(self.history, self.best_epoch, stopped)
-
     def _note(self) -> str:
         score = self.history["validation"][-1]
         return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} bits/spike"
 
-    def _reason_to_stop(self) -> str | None:
-        if self.epoch and not math.isfinite(self.history["loss"][-1]):
-            return f"the loss is no longer a number (epoch {self.epoch})"
-        if self.epoch >= self.options.epochs:
-            return f"all {self.options.epochs} epochs done"
-        if self.epoch and self.epoch - 1 - self.best_epoch >= self.options.patience:
-            return f"no progress on the validation blocks for {self.options.patience} epochs"
-        return None
+    def _identity(self) -> dict[str, Any]:
+        return {"options": asdict(self.options), "n_stretches": len(self.stretches)}
 
-    def _one_epoch(self, let_through: Callable[[], None]) -> tuple[float, float, float]:
+    def _one_epoch(self, let_through: Callable[[], None]) -> dict[str, float]:
         self.model.train()
         n_taken = math.ceil(self.options.share * len(self.stretches))
         order = []
@@ -270,7 +210,12 @@ class SpikeTrainer:
             losses.append(loss)
             spikes, seconds = spikes + n_hidden_spikes, seconds + lasted
         hidden_rate = spikes / (seconds * self.options.runs_per_stretch * len(self.model.readout))
-        return float(np.sum(losses)) / seconds / len(self.reference), hidden_rate, rate
+        return {
+            "loss": float(np.sum(losses)) / seconds / len(self.reference),
+            "validation": self._validate(),
+            "learning_rate": rate,
+            "hidden_rate": hidden_rate,
+        }
 
     def _update(self, stretch: Stretch, seed: int) -> tuple[float, int, float]:
         """Run, compare, and change the weights once: loss (1/s), hidden spikes, seconds."""
@@ -311,38 +256,6 @@ class SpikeTrainer:
             self.model, self.validation, self.options.validation_runs, self.reference
         )
         return validation_score(rates, self.validation, self.score_from, self.reference)
-
-    # -- the state on disk ----------------------------------------------------------------------
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {f"model/{k}": v.numpy() for k, v in self.model.state_dict().items()}
-        arrays |= {f"best/{k}": v.numpy() for k, v in self.best_state.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{index}/{k}": v.numpy() for k, v in state.items()}
-        arrays["random/chance"] = self.chance.get_state().numpy()
-        return arrays
-
-    def _restore(
-        self, arrays: dict[str, np.ndarray], state: dict[str, Any], identity: dict[str, Any]
-    ) -> None:
-        if state["is"] != identity:
-            raise OptionError(
-                "the stored state of this fit was made with other options or data.",
-                remedy="Resume with the same options, or start again with overwrite.",
-            )
-        self.history, self.best_epoch = state["history"], state["best_epoch"]
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-        for name, value in arrays.items():
-            part, _, key = name.partition("/")
-            if part in parts:
-                parts[part][key] = torch.from_numpy(np.array(value))
-        self.model.load_state_dict(parts["model"])
-        self.best_state = parts["best"]
-        optimizer = self.optimizer.state_dict()
-        for name, value in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            optimizer["state"].setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(optimizer)
-        self.chance.set_state(torch.from_numpy(arrays["random/chance"]))
 
 
 @torch.no_grad()

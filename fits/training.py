@@ -1,11 +1,10 @@
-"""The one training loop: every torch model of the package learns here."""
+"""Training a network on stretches of recording by the Poisson likelihood."""
 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +13,9 @@ from torch import Tensor, nn
 
 from neuromodels.analysis.metrics import bits_per_spike
 from neuromodels.datasets.blocks import Block
-from neuromodels.fits.checkpoint import load_checkpoint, plain, save_checkpoint
+from neuromodels.fits.epochs import EpochTrainer
 from neuromodels.fits.memory import bins_at_once
 from neuromodels.fits.predictions import stimulus_rates
-from neuromodels.fits.progress import Progress
 from neuromodels.fits.sampling import Segment, read_batch, segments
 from neuromodels.options import OptionError
 
@@ -122,31 +120,6 @@ def validation_score(
     return float(scores[scored].mean()) if scored.any() else -math.inf
 
 
-@dataclass
-class TrainingRecord:
-    """How a training went.
-
-    Attributes
-    ----------
-    history : dict of list
-        Per epoch: `loss`, `validation` (bits per spike), `learning_rate`, `wall_time` and
-        `cpu_time` (s, since the start).
-    best_epoch : int
-        Epoch whose weights the model has now.
-    stopped : str
-        Why training ended.
-    """
-
-    history: dict[str, list[float]]
-    best_epoch: int
-    stopped: str
-
-    @property
-    def best(self) -> float:
-        """Best validation score, bits per spike."""
-        return self.history["validation"][self.best_epoch]
-
-
 PLATEAU_EPOCHS = 5
 PLATEAU_FACTOR = 0.2
 WARM_UP = 0.1
@@ -189,7 +162,7 @@ def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimi
     return kind(model.parameters(), lr=options.learning_rate)
 
 
-class Trainer:
+class Trainer(EpochTrainer):
     """Trains one model; its whole state can be stored after any epoch.
 
     Parameters
@@ -231,75 +204,24 @@ class Trainer:
         self.n_batches = math.ceil(len(self.segments) / per_batch)
         self.reference = np.concatenate([block.response for block in train]).mean(0)
         self.order = torch.Generator().manual_seed(seed)
-        self.optimizer = _optimizer(model, options)
-        self.history: dict[str, list[float]] = {
-            name: [] for name in ("loss", "validation", "learning_rate", "wall_time", "cpu_time")
-        }
-        self.best_epoch = -1
-        self.best_state: dict[str, Tensor] = {}
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return len(self.history["loss"])
-
-    def run(
-        self, checkpoint: Path | None = None, progress: Progress | None = None
-    ) -> TrainingRecord:
-        """Train to the end, from the checkpoint if there is one.
-
-        Parameters
-        ----------
-        checkpoint : Path, optional
-            File that holds the state after every epoch.
-        progress : Progress, optional
-            Told after every epoch.
-
-        Returns
-        -------
-        TrainingRecord
-            The model then has the weights of the best epoch.
-        """
-        progress = progress or Progress()
-        identity = {"options": asdict(self.options), "n_segments": len(self.segments)}
-        if checkpoint is not None and (found := load_checkpoint(checkpoint)):
-            self._restore(*found, identity)
-        wall, cpu = time.monotonic(), time.process_time()
-        if self.epoch:
-            wall -= self.history["wall_time"][-1]
-            cpu -= self.history["cpu_time"][-1]
-            progress.update(self.epoch, self._note())
-        while (stopped := self._reason_to_stop()) is None:
-            loss, rate = self._one_epoch()
-            score = self._validate()
-            row = (loss, score, rate, time.monotonic() - wall, time.process_time() - cpu)
-            for name, value in zip(self.history, row, strict=True):
-                self.history[name].append(float(value))
-            if self.best_epoch < 0 or score > self.history["validation"][self.best_epoch]:
-                self.best_epoch = self.epoch - 1
-                self.best_state = {k: v.clone() for k, v in self.model.state_dict().items()}
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, self._arrays(), self._state() | {"is": identity})
-            progress.update(self.epoch, self._note())
-        if self.best_state:
-            self.model.load_state_dict(self.best_state)
-        self.model.eval()
-        return TrainingRecord(self.history, self.best_epoch, stopped)
+        noise = {"model": model.generator} if hasattr(model, "generator") else {}
+        super().__init__(
+            model,
+            _optimizer(model, options),
+            epochs=options.epochs,
+            columns=("loss", "validation", "learning_rate", "wall_time", "cpu_time"),
+            generators={"order": self.order} | noise,
+            patience=options.patience,
+        )
 
     def _note(self) -> str:
         score = self.history["validation"][-1]
         return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} bits/spike"
 
-    def _reason_to_stop(self) -> str | None:
-        if self.epoch and not math.isfinite(self.history["loss"][-1]):
-            return f"the loss is no longer a number (epoch {self.epoch})"
-        if self.epoch >= self.options.epochs:
-            return f"all {self.options.epochs} epochs done"
-        if self.epoch and self.epoch - 1 - self.best_epoch >= self.options.patience:
-            return f"no progress on the validation blocks for {self.options.patience} epochs"
-        return None
+    def _identity(self) -> dict[str, Any]:
+        return {"options": asdict(self.options), "n_segments": len(self.segments)}
 
-    def _one_epoch(self) -> tuple[float, float]:
+    def _one_epoch(self, let_through: Callable[[], None]) -> dict[str, float]:
         self.model.train()
         order = torch.randperm(len(self.segments), generator=self.order).tolist()
         n_steps, losses, rate = self.n_batches * self.options.epochs, [], 0.0
@@ -308,9 +230,11 @@ class Trainer:
             rate = learning_rate(self.options, step, n_steps, self.history["validation"])
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
+            let_through()
             chosen = [self.segments[i] for i in order[batch :: self.n_batches]]
             losses.append(self._step(chosen))
-        return float(np.mean(losses)), rate
+        loss = float(np.mean(losses))
+        return {"loss": loss, "validation": self._validate(), "learning_rate": rate}
 
     def _step(self, chosen: list[Segment]) -> float:
         self.optimizer.zero_grad()
@@ -334,42 +258,3 @@ class Trainer:
         self.model.eval()
         rates = [stimulus_rates(self.model, block) for block in self.validation]
         return validation_score(rates, self.validation, self.score_from, self.reference)
-
-    # -- the state on disk ----------------------------------------------------------------------
-    def _state(self) -> dict[str, Any]:
-        return {"history": self.history, "best_epoch": self.best_epoch}
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {f"model/{k}": v.numpy() for k, v in self.model.state_dict().items()}
-        arrays |= {f"best/{k}": v.numpy() for k, v in self.best_state.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{index}/{k}": v.numpy() for k, v in state.items()}
-        arrays["random/order"] = self.order.get_state().numpy()
-        if hasattr(self.model, "generator"):
-            arrays["random/model"] = self.model.generator.get_state().numpy()
-        return arrays
-
-    def _restore(
-        self, arrays: dict[str, np.ndarray], state: dict[str, Any], identity: dict[str, Any]
-    ) -> None:
-        if state["is"] != plain(identity):
-            raise OptionError(
-                "the stored state of this fit was made with other options or data.",
-                remedy="Resume with the same options, or start again with overwrite.",
-            )
-        self.history, self.best_epoch = state["history"], state["best_epoch"]
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-        for name, value in arrays.items():
-            part, _, key = name.partition("/")
-            if part in parts:
-                parts[part][key] = torch.from_numpy(np.array(value))
-        self.model.load_state_dict(parts["model"])
-        self.best_state = parts["best"]
-        optimizer = self.optimizer.state_dict()
-        for name, value in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            optimizer["state"].setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(optimizer)
-        self.order.set_state(torch.from_numpy(arrays["random/order"]))
-        if "random/model" in arrays:
-            self.model.generator.set_state(torch.from_numpy(arrays["random/model"]))

@@ -7,7 +7,7 @@ go back through the hidden layers' voltages and, unless told otherwise, through 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
-from neuromodels.fits.interrupts import plain_interrupts
+from neuromodels.fits.epochs import EpochTrainer, TrainingRecord
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.superspike.losses import Loss
 from neuromodels.options import OptionError
@@ -83,27 +82,6 @@ class SurrogateOptions:
             raise OptionError("gradient_clip and weight_bound_v must not be negative.")
 
 
-@dataclass
-class SurrogateRecord:
-    """How a training went.
-
-    Attributes
-    ----------
-    history : dict of list
-        Per epoch: `loss` (mean over the epoch's batches), `validation` (loss on the validation
-        trials; empty without any), `wall_time` and `cpu_time` (s, since the start).
-    best_epoch : int
-        Epoch whose weights the network has now: the one of the least validation loss; the last
-        one without validation trials.
-    stopped : str
-        Why training ended.
-    """
-
-    history: dict[str, list[float]]
-    best_epoch: int
-    stopped: str
-
-
 def train_surrogate(
     network: nn.Module,
     data: SpikingTrials,
@@ -113,7 +91,7 @@ def train_surrogate(
     validation: SpikingTrials | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
-) -> SurrogateRecord:
+) -> TrainingRecord:
     """Train a spiking network by backpropagation through time, in place.
 
     Parameters
@@ -137,7 +115,7 @@ def train_surrogate(
 
     Returns
     -------
-    SurrogateRecord
+    TrainingRecord
         The network then has the weights of the best epoch.
 
     Raises
@@ -146,8 +124,7 @@ def train_surrogate(
         Trials and targets differ in number; a checkpoint of other options, data or network.
     """
     trainer = SurrogateTrainer(network, data, loss, options or SurrogateOptions(), validation)
-    with plain_interrupts():
-        return trainer.run(checkpoint, progress or Progress())
+    return trainer.run(checkpoint, progress)
 
 
 def output_of(network: nn.Module, inputs: Tensor | SpikeEvents) -> Tensor:
@@ -158,8 +135,11 @@ def output_of(network: nn.Module, inputs: Tensor | SpikeEvents) -> Tensor:
     return out[-1] if isinstance(out, list) else out
 
 
-class SurrogateTrainer:
-    """A training whose whole state can be stored after any epoch; see `train_surrogate`."""
+class SurrogateTrainer(EpochTrainer):
+    """See `train_surrogate`."""
+
+    #: The best epoch is that of the least validation loss.
+    sign = -1
 
     def __init__(
         self,
@@ -177,40 +157,13 @@ class SurrogateTrainer:
         self.network, self.data, self.loss, self.options = network, data, loss, options
         self.validation = validation
         self.order = torch.Generator().manual_seed(options.seed)
-        self.optimizer = torch.optim.Adam(network.parameters(), lr=options.learning_rate)
-        self.history: dict[str, list[float]] = {
-            name: [] for name in ("loss", "validation", "wall_time", "cpu_time")
-        }
-        self.best_epoch = -1
-        self.best_state: dict[str, Tensor] = {}
-
-    @property
-    def epoch(self) -> int:
-        """Epochs done."""
-        return len(self.history["loss"])
-
-    def run(self, checkpoint: Path | None, progress: Progress) -> SurrogateRecord:
-        """Train to the end, from the checkpoint if there is one."""
-        if checkpoint is not None and (found := load_checkpoint(checkpoint)):
-            self._restore(*found)
-        wall, cpu = time.monotonic(), time.process_time()
-        if self.epoch:
-            wall -= self.history["wall_time"][-1]
-            cpu -= self.history["cpu_time"][-1]
-        while (stopped := self._reason_to_stop()) is None:
-            self.history["loss"].append(self._one_epoch())
-            if self.validation is not None:
-                self.history["validation"].append(self._validate())
-            self.history["wall_time"].append(time.monotonic() - wall)
-            self.history["cpu_time"].append(time.process_time() - cpu)
-            self._keep_best()
-            if checkpoint is not None:
-                state = {"history": self.history, "best_epoch": self.best_epoch}
-                save_checkpoint(checkpoint, self._arrays(), state | {"is": self._identity()})
-            progress.update(self.epoch, self._note())
-        if self.best_state:
-            self.network.load_state_dict(self.best_state)
-        return SurrogateRecord(self.history, self.best_epoch, stopped)
+        super().__init__(
+            network,
+            torch.optim.Adam(network.parameters(), lr=options.learning_rate),
+            epochs=options.epochs,
+            columns=("loss", "validation", "wall_time", "cpu_time"),
+            generators={"order": self.order},
+        )
 
     def _note(self) -> str:
         note = f"epoch {self.epoch}/{self.options.epochs}   loss {self.history['loss'][-1]:.4g}"
@@ -218,19 +171,13 @@ class SurrogateTrainer:
             note += f"   validation {self.history['validation'][-1]:.4g}"
         return note
 
-    def _reason_to_stop(self) -> str | None:
-        if self.epoch and not math.isfinite(self.history["loss"][-1]):
-            return f"the loss is no longer a number (epoch {self.epoch})"
-        if self.epoch >= self.options.epochs:
-            return f"all {self.options.epochs} epochs done"
-        return None
-
-    def _one_epoch(self) -> float:
+    def _one_epoch(self, let_through: Callable[[], None]) -> dict[str, float]:
         self.network.train()
         n_trials = self.data.inputs.shape[0]
         order = torch.randperm(n_trials, generator=self.order).numpy()
         total = 0.0
         for start in range(0, n_trials, self.options.batch_trials):
+            let_through()
             chosen = order[start : start + self.options.batch_trials]
             inputs, targets = self.data.select(chosen)
             self.optimizer.zero_grad()
@@ -244,7 +191,8 @@ class SurrogateTrainer:
                     for parameter in self.network.parameters():
                         parameter.clamp_(-bound, bound)
             total += float(loss.detach()) * len(chosen)
-        return total / n_trials
+        row = {"loss": total / n_trials}
+        return row if self.validation is None else row | {"validation": self._validate()}
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -256,47 +204,9 @@ class SurrogateTrainer:
             total += float(self.loss(output_of(self.network, inputs), targets)) * len(chosen)
         return total / n_trials
 
-    def _keep_best(self) -> None:
-        scores = self.history["validation"]
-        if not scores:
-            self.best_epoch = self.epoch - 1
-        elif self.best_epoch < 0 or scores[-1] < scores[self.best_epoch]:
-            self.best_epoch = self.epoch - 1
-            self.best_state = {k: v.clone() for k, v in self.network.state_dict().items()}
-
-    # -- the state on disk ----------------------------------------------------------------------
     def _identity(self) -> dict[str, Any]:
         # More epochs are no other training: it can be prolonged.
         options = {k: v for k, v in asdict(self.options).items() if k != "epochs"}
         shapes = {name: list(value.shape) for name, value in self.network.state_dict().items()}
         data = [list(self.data.inputs.shape), list(self.data.targets.shape)]
         return {"options": options, "network": shapes, "data": data}
-
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = {f"network/{k}": v.cpu().numpy() for k, v in self.network.state_dict().items()}
-        arrays |= {f"best/{k}": v.cpu().numpy() for k, v in self.best_state.items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{index}/{k}": v.cpu().numpy() for k, v in state.items()}
-        arrays["random/order"] = self.order.get_state().numpy()
-        return arrays
-
-    def _restore(self, arrays: dict[str, np.ndarray], state: dict[str, Any]) -> None:
-        if state["is"] != self._identity():
-            raise OptionError(
-                "the stored state of this training was made with other options, data or network.",
-                remedy="Resume with the same ones, or start again with another checkpoint.",
-            )
-        self.history, self.best_epoch = state["history"], state["best_epoch"]
-        parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimizer": {}}
-        for name, value in arrays.items():
-            part, _, key = name.partition("/")
-            if part in parts:
-                parts[part][key] = torch.from_numpy(np.array(value))
-        self.network.load_state_dict(parts["network"])
-        self.best_state = parts["best"]
-        optimizer = self.optimizer.state_dict()
-        for name, value in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            optimizer["state"].setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict(optimizer)
-        self.order.set_state(torch.from_numpy(arrays["random/order"]))
