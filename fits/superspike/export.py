@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from neuromodels.datasets.rasters import write_ras
+from neuromodels.fits.superspike.network_files import write_brian2_script, write_nir
 from neuromodels.fits.superspike.record import SpikingRun
 from neuromodels.options import OptionError, nearest
 from neuromodels.spiking.simulation import Events
@@ -46,13 +47,9 @@ def export_run(run: SpikingRun, kind: str, path: str | Path, overwrite: bool = F
     if kind == "ras":
         return [write_ras(run.spikes(), path, overwrite=overwrite)]
     if kind == "nir":
-        from neuromodels.spiking.nir_export import write_nir
-
         return [write_nir(path, network, run.weights(), overwrite=overwrite)]
     if kind != "brian2":
         raise OptionError(f"there is no export {kind!r}.", remedy=nearest(kind, KINDS))
-    from neuromodels.spiking.brian2_script import write_brian2_script
-
     n_steps = run.attrs["loop_steps"]
     inputs = Events(*run.inputs.steps(network.dt_s, n_steps))
     weights = {name: values.astype(np.float64) for name, values in run.weights().items()}

@@ -11,7 +11,6 @@ period at the spike itself, hence n held steps are a refractory period of n + 1 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -21,13 +20,9 @@ from neuromodels.spiking import brian2_text
 from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import whole_steps
 from neuromodels.spiking.simulation import Events
-from neuromodels.spiking.writing import check_target, write_whole
 
 #: How Brian2 runs the equations: with NumPy, or compiled (needs Cython and a C++ compiler).
 CodeGeneration = Literal["numpy", "cython"]
-
-# Numbers (weights, spikes) up to which a script holds them itself, rather than in a file beside it.
-MOST_EMBEDDED = 2000
 
 
 def brian2_script(
@@ -68,68 +63,10 @@ def brian2_script(
     OptionError
         Weights or spikes are not this network's, or Brian2 cannot express them.
     """
-    n_steps = _checked(network, weights, inputs, duration_s, codegen)
+    n_steps = checked_steps(network, weights, inputs, duration_s, codegen)
     return brian2_text.script(
         network, brian2_text.embedded(network, weights, inputs), n_steps, codegen
     )
-
-
-def write_brian2_script(
-    path: str | Path,
-    network: SpikingNetwork,
-    weights: Mapping[str, np.ndarray],
-    inputs: Events,
-    duration_s: float,
-    *,
-    codegen: CodeGeneration = "numpy",
-    overwrite: bool = False,
-) -> Path:
-    """Write a network as a Python script for Brian2 to a file.
-
-    Small networks are held by the script; the numbers of larger ones go into a .npz file of the
-    same name beside it, which must stay there.
-
-    Parameters
-    ----------
-    path : str or Path
-        "network.py"
-    network, weights, inputs, duration_s, codegen
-        As in `brian2_script`.
-    overwrite : bool
-        Replace files that exist.
-
-    Returns
-    -------
-    Path
-        Where the script is.
-
-    Raises
-    ------
-    OptionError
-        As `brian2_script`; or a file exists, or cannot be written.
-    """
-    path = Path(path)
-    if path.suffix == ".npz":
-        raise OptionError("is no name of a script.", str(path), "Let it end in .py.")
-    n_steps = _checked(network, weights, inputs, duration_s, codegen)
-    check_target(path, overwrite)
-    if sum(np.size(w) for w in weights.values()) + 2 * len(inputs.steps) <= MOST_EMBEDDED:
-        data = brian2_text.embedded(network, weights, inputs)
-    else:
-        beside = path.with_suffix(".npz")
-        arrays = {"input_steps": inputs.steps, "input_neurons": inputs.neurons}
-        arrays |= {f"{name}_delay_steps": d for name, d in brian2_text.delays(network).items()}
-        arrays |= {name: np.asarray(w, dtype=np.float64) for name, w in weights.items()}
-
-        def write(temporary: Path) -> None:
-            with open(temporary, "wb") as file:
-                np.savez_compressed(file, **arrays)
-
-        write_whole(beside, write, overwrite)
-        data = brian2_text.loaded(network, beside.name)
-    text = brian2_text.script(network, data, n_steps, codegen)
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), overwrite)
-    return path
 
 
 def run_brian2(
@@ -163,7 +100,7 @@ def run_brian2(
     """
     from brian2 import defaultclock, get_device, prefs, second
 
-    _checked(network, weights, inputs, n_steps * network.dt_s, codegen)
+    checked_steps(network, weights, inputs, n_steps * network.dt_s, codegen)
     if type(get_device()).__name__ != "RuntimeDevice":
         raise OptionError(
             "Brian2 is set to a device that writes programs instead of running.",
@@ -191,7 +128,7 @@ def _sorted(steps: np.ndarray, neurons: np.ndarray) -> Events:
     return Events(steps[order].astype(np.int64), neurons[order].astype(np.int64))
 
 
-def _checked(
+def checked_steps(
     network: SpikingNetwork,
     weights: Mapping[str, np.ndarray],
     inputs: Events,

@@ -14,14 +14,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from neuromodels.options import OptionError, nearest
 from neuromodels.spiking.network import SpikingNetwork
-from neuromodels.spiking.writing import check_target, write_whole
 
 if TYPE_CHECKING:
     import nir
@@ -66,58 +64,21 @@ def to_nir(
     OptionError
         The package nir is missing, or the weights are not the network's.
     """
-    graph = _graph(network, weights, spikes)
-    for message in graph.metadata["lost"].splitlines():
-        warnings.warn(message, stacklevel=2)
+    graph = graph_of(network, weights, spikes)
+    warn_of_losses(graph)
     return graph
 
 
-def write_nir(
-    path: str | Path,
-    network: SpikingNetwork,
-    weights: Mapping[str, np.ndarray],
-    *,
-    spikes: Spike = "pulse",
-    overwrite: bool = False,
-) -> Path:
-    """Write a network to a NIR file (HDF5), and say what NIR cannot hold of it.
-
-    Parameters
-    ----------
-    path : str or Path
-        "network.nir"
-    network, weights, spikes
-        As in `to_nir`.
-    overwrite : bool
-        Replace a file that exists.
-
-    Returns
-    -------
-    Path
-        Where it is.
-
-    Warns
-    -----
-    UserWarning
-        Once for each thing that is lost.
-
-    Raises
-    ------
-    OptionError
-        As `to_nir`; or the file exists, or cannot be written.
-    """
-    path = Path(path)
-    check_target(path, overwrite)
-    graph = _graph(network, weights, spikes)
-    write_whole(path, lambda temporary: import_nir().write(temporary, graph), overwrite)
+def warn_of_losses(graph: nir.NIRGraph) -> None:
+    """Warn, where the caller was called, of each thing that NIR cannot hold."""
     for message in graph.metadata["lost"].splitlines():
-        warnings.warn(message, stacklevel=2)
-    return path
+        warnings.warn(message, stacklevel=3)
 
 
-def _graph(
+def graph_of(
     network: SpikingNetwork, weights: Mapping[str, np.ndarray], spikes: Spike
 ) -> nir.NIRGraph:
+    """`to_nir`, without its warnings."""
     nir = import_nir()
     check_spikes(spikes)
     network.check_weights(weights)

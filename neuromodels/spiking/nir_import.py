@@ -6,7 +6,6 @@ The equations, and what NIR leaves open, are in `nir_export`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,42 +17,6 @@ from neuromodels.spiking.nir_export import Spike, check_spikes, import_nir
 
 if TYPE_CHECKING:
     import nir
-
-
-def read_nir(path: str | Path, **assumed: Any) -> tuple[SpikingNetwork, dict[str, np.ndarray]]:
-    """Read a network from a NIR file.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file of any program that writes NIR.
-    **assumed
-        `dt_s`, `refractory_s` and `spikes`, as in `from_nir`.
-
-    Returns
-    -------
-    network : SpikingNetwork
-    weights : dict of numpy.ndarray
-
-    Raises
-    ------
-    OptionError
-        The file is missing or broken, or holds another kind of network.
-    """
-    nir = import_nir()
-    path = Path(path)
-    if not path.is_file():
-        raise OptionError("there is no such file.", str(path))
-    try:
-        graph = nir.read(path)
-    except Exception as error:  # nir raises whatever h5py, its asserts and its look-ups do
-        raise OptionError(
-            f"cannot be read as NIR: {error}.", str(path), "Write it anew with its program."
-        ) from error
-    try:
-        return from_nir(graph, **assumed)
-    except OptionError as error:
-        raise OptionError(error.what, str(path), error.remedy) from error
 
 
 def from_nir(

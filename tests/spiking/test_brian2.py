@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.sample.superspike import superspike_task
+from neuromodels.fits.superspike.network_files import write_brian2_script
 from neuromodels.options import OptionError
-from neuromodels.spiking.brian2_script import brian2_script, run_brian2, write_brian2_script
+from neuromodels.spiking.brian2_script import brian2_script, run_brian2
 from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import LIFParameters
 from neuromodels.spiking.simulation import Events, simulate
@@ -162,12 +164,12 @@ def test_a_script_is_not_overwritten_unless_told(tmp_path):
     network, weights, inputs, n_steps = problem()
     path = tmp_path / "net.py"
     path.write_text("mine")
-    with pytest.raises(OptionError, match="exists already"):
+    with pytest.raises(InputError, match="exists already"):
         write_brian2_script(path, network, weights, inputs, n_steps * 1e-4)
     assert path.read_text() == "mine"
     write_brian2_script(path, network, weights, inputs, n_steps * 1e-4, overwrite=True)
     assert "NeuronGroup" in path.read_text()
-    with pytest.raises(OptionError, match="no folder"):
+    with pytest.raises(InputError, match="no folder"):
         write_brian2_script(tmp_path / "no" / "net.py", network, weights, inputs, 0.1)
     assert {p.name for p in tmp_path.iterdir()} == {"net.py"}
 

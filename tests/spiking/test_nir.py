@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
+from neuromodels.datasets.errors import InputError
+from neuromodels.fits.superspike.network_files import read_nir, write_nir
 from neuromodels.options import OptionError
 from neuromodels.spiking.network import SpikingNetwork
 from neuromodels.spiking.neurons import LIFParameters
-from neuromodels.spiking.nir_export import to_nir, write_nir
-from neuromodels.spiking.nir_import import from_nir, read_nir
+from neuromodels.spiking.nir_export import to_nir
+from neuromodels.spiking.nir_import import from_nir
 from neuromodels.spiking.simulation import Events, simulate
 
 nir = pytest.importorskip("nir", reason="the package nir is not installed")
@@ -292,7 +294,7 @@ def test_files_are_whole_or_not_there(tmp_path):
     weights = weights_of(network)
     path = tmp_path / "net.nir"
     path.write_text("mine")
-    with pytest.raises(OptionError, match="exists already"):
+    with pytest.raises(InputError, match="exists already"):
         write_nir(path, network, weights)
     with pytest.raises(OptionError, match="cannot be read as NIR"):
         read_nir(path)
