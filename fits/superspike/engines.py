@@ -137,6 +137,16 @@ def steps_to_remember(kernels: RuleKernels, dtype: type) -> int:
     return kernel.memory(float(np.finfo(dtype).eps))
 
 
+def row_bounds(shapes: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Where the rows of each connection begin in one matrix of all sources, and their number."""
+    return np.concatenate([[0], np.cumsum([n_source for n_source, _ in shapes])])
+
+
+def parted(rows: np.ndarray, bounds: np.ndarray) -> list[np.ndarray]:
+    """Cut a matrix of all sources into one (n_source, n_target) per connection."""
+    return [rows[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
 def joined_arrivals(arrivals: Sequence[Events], bounds: np.ndarray) -> Events:
     """Arrivals of all connections by time, as rows of one matrix of synapses.
 

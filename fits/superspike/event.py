@@ -19,6 +19,8 @@ from neuromodels.fits.superspike.engines import (
     Chunk,
     RuleKernels,
     joined_arrivals,
+    parted,
+    row_bounds,
     steps_to_remember,
 )
 from neuromodels.spiking.simulation import Events
@@ -39,7 +41,7 @@ class EventEngine:
         dtype: type = np.float64,
     ):
         self.kernels, self.dt_s, self.dtype = kernels, dt_s, np.dtype(dtype)
-        self.bounds = np.concatenate([[0], np.cumsum([n_source for n_source, _ in shapes])])
+        self.bounds = row_bounds(shapes)
         self.n_target = shapes[0][1]
         self.memory = steps_to_remember(kernels, dtype)
         self.sums = np.zeros((self.bounds[-1], self.n_target), self.dtype)
@@ -64,7 +66,7 @@ class EventEngine:
         """Return G (n_source, n_target) since the last call, per connection, and start new sums."""
         sums, self.sums = self.sums, np.zeros_like(self.sums)
         sums *= self.dtype.type(self.dt_s * self.kernels.psp.gain * self.kernels.eligibility.gain)
-        return [sums[a:b] for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
+        return parted(sums, self.bounds)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that is carried from chunk to chunk, for a checkpoint."""

@@ -13,7 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 from numba import njit
 
-from neuromodels.fits.superspike.engines import Chunk, RuleKernels, joined_arrivals
+from neuromodels.fits.superspike.engines import (
+    Chunk,
+    RuleKernels,
+    joined_arrivals,
+    parted,
+    row_bounds,
+)
 from neuromodels.fits.superspike.errors import ErrorFilter, Mismatch
 from neuromodels.options import OptionError
 
@@ -73,7 +79,7 @@ class OnlineEngine:
         self.kernels, self.dt_s, self.dtype = kernels, dt_s, np.dtype(dtype)
         self.psp_threshold, self.error_threshold = psp_threshold, error_threshold
         self.kept = 0.0 if peak_decay is None else math.sqrt(peak_decay)
-        self.bounds = np.concatenate([[0], np.cumsum([n_source for n_source, _ in shapes])])
+        self.bounds = row_bounds(shapes)
         n_source, n_target = int(self.bounds[-1]), shapes[0][1]
         # Stepping a PSP trace from arrivals is the same work as stepping an error from spikes.
         self.traces = ErrorFilter(kernels.psp, n_source, dtype=dtype)
@@ -131,11 +137,13 @@ class OnlineEngine:
     def take(self) -> list[np.ndarray]:
         """Return G (n_source, n_target) since the last call, per connection, and start new sums."""
         sums, self.sums = self.sums, np.zeros_like(self.sums)
-        return self._parted(sums * self.dtype.type(self.dt_s * self.kernels.eligibility.drive))
+        return parted(
+            sums * self.dtype.type(self.dt_s * self.kernels.eligibility.drive), self.bounds
+        )
 
     def eligibility(self) -> list[np.ndarray]:
         """Return λ (n_source, n_target) as it is now, per connection, 1/s."""
-        return self._parted(self.second * self.dtype.type(self.kernels.eligibility.drive))
+        return parted(self.second * self.dtype.type(self.kernels.eligibility.drive), self.bounds)
 
     def peaks(self) -> list[np.ndarray]:
         """Return √v, the recent peak of |e λ|, per connection; units of G per second.
@@ -149,7 +157,7 @@ class OnlineEngine:
             raise OptionError(
                 "the engine was not asked to follow peaks.", remedy="Give it peak_decay."
             )
-        return self._parted(self.peak * self.dtype.type(self.kernels.eligibility.drive))
+        return parted(self.peak * self.dtype.type(self.kernels.eligibility.drive), self.bounds)
 
     def state(self) -> dict[str, np.ndarray]:
         """Everything that is carried from chunk to chunk, for a checkpoint."""
@@ -166,9 +174,6 @@ class OnlineEngine:
         self.traces.stages = state["traces"].copy()
         self.first, self.second = state["first"].copy(), state["second"].copy()
         self.sums, self.peak = state["sums"].copy(), state["peak"].copy()
-
-    def _parted(self, rows: np.ndarray) -> list[np.ndarray]:
-        return [rows[a:b] for a, b in zip(self.bounds[:-1], self.bounds[1:], strict=True)]
 
 
 @njit(cache=True, fastmath={"contract", "nsz"}, error_model="numpy")
