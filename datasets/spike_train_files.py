@@ -202,15 +202,15 @@ def _check_values(tree: xr.DataTree, prefix: str, source: Source) -> None:
 
 
 def _nwb_units(source: Source) -> Units:
-    from neuromodels.datasets.formats.nwb import _check_small, _parse
+    from neuromodels.datasets.formats.nwb import check_small, parse_nwb
     from neuromodels.datasets.formats.nwb_tables import read_units
     from neuromodels.datasets.links import check_links
 
     with source.hdf5() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check_links(file, source)
-        _check_small(file, source)
-        io, nwb = _parse(file, source)
+        check_small(file, source)
+        io, nwb = parse_nwb(file, source)
         try:
             return read_units(nwb, source.name)
         finally:

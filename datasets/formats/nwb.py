@@ -125,8 +125,8 @@ def read(
     with source.hdf5() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of it is checked below
         check_links(file, source, reading.allow_external)
-        _check_small(file, source)
-        io, nwb = _parse(file, source)
+        check_small(file, source)
+        io, nwb = parse_nwb(file, source)
         try:
             responses = _responses(nwb, traces, source)
             about = {**_about(nwb), "format": _version(file)}
@@ -301,7 +301,7 @@ def _pixel_order(movies, axes: str) -> list[str]:
     return [PIXEL_ORDER]
 
 
-def _check_small(file: h5py.File, source: Source) -> None:
+def check_small(file: h5py.File, source: Source) -> None:
     """Refuse descriptions that declare gigabytes: pynwb reads them at once."""
 
     def check(name, item):
@@ -314,7 +314,8 @@ def _check_small(file: h5py.File, source: Source) -> None:
         file["general"].visititems(lambda name, item: check(f"general/{name}", item))
 
 
-def _parse(file: h5py.File, source: Source):
+def parse_nwb(file: h5py.File, source: Source):
+    """Return pynwb's (io, file) of an NWB file; whatever pynwb raises becomes a RecordingError."""
     from hdmf.build import BuildError, ConstructError
     from pynwb import NWBHDF5IO
 

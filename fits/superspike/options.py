@@ -176,16 +176,20 @@ class SuperSpikeOptions:
                 remedy="Train for longer (--seconds), or give a shorter update_s.",
             )
 
-    def _check_engine(self) -> None:
-        literal = {
+    @property
+    def _literal(self) -> list[str]:
+        """Options set that only the engine `online` can do exactly."""
+        found = {
             "psp_threshold": self.psp_threshold > 0,
             "error_threshold": self.error_threshold > 0,
             "rms_per = 'step'": self.rms_per == "step",
         }
-        wanted = [name for name, is_set in literal.items() if is_set]
-        if wanted and self.engine not in ("auto", "online"):
+        return [name for name, is_set in found.items() if is_set]
+
+    def _check_engine(self) -> None:
+        if self._literal and self.engine not in ("auto", "online"):
             raise OptionError(
-                f"the engine {self.engine!r} cannot do {', '.join(wanted)} exactly.",
+                f"the engine {self.engine!r} cannot do {', '.join(self._literal)} exactly.",
                 remedy="Set engine = 'online', which goes through every step of every synapse.",
             )
 
@@ -215,8 +219,7 @@ class SuperSpikeOptions:
         """The engine that "auto" stands for."""
         if self.engine != "auto":
             return self.engine
-        literal = self.psp_threshold > 0 or self.error_threshold > 0 or self.rms_per == "step"
-        return "online" if literal else "event"
+        return "online" if self._literal else "event"
 
     def network(self, n_inputs: int, n_outputs: int) -> SpikingNetwork:
         """The network that these options describe."""

@@ -1,143 +1,29 @@
-"""Figures of spiking runs show the spikes, costs, traces and weights of the record."""
-
-import time
-from itertools import combinations
+"""Rasters, learning curves and traces show the spikes, costs and voltages that they are given."""
 
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib import pyplot
-from matplotlib.animation import FFMpegWriter
 from matplotlib.colors import to_rgb
-from PIL import Image
+from spiking_records import (
+    DURATION,
+    dataset_of,
+    figures_closed,
+    marks,
+    overlapping,
+    pairs,
+    record,
+    trains,
+)
 
 from neuromodels.analysis.plots import (
     learning_curves,
-    raster_animation,
     rasters,
-    spiking_runs,
     traces,
 )
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.spike_trains import SpikeTrains
-from neuromodels.datasets.storage import read_tree, write_tree
 
-DURATION = 0.5
-N_INPUT, N_HIDDEN, N_OUTPUT = 12, 7, 5
-EPOCHS = (0, 2, 5)
-
-
-def trains(n_spikes, n_neurons, rng, duration=DURATION):
-    times = np.sort(rng.uniform(0, duration, n_spikes))
-    return SpikeTrains(times, rng.integers(0, n_neurons, n_spikes), n_neurons, duration)
-
-
-def dataset_of(spikes):
-    return xr.Dataset(
-        {"time": ("spike", spikes.times), "neuron": ("spike", spikes.neurons)},
-        coords={"spike": np.arange(len(spikes.times))},
-        attrs={"n_neurons": spikes.n_neurons, "duration": spikes.duration},
-    )
-
-
-def make_record(weights=True, silent_epoch=0):
-    """A run of two populations whose first epoch has no output spikes at all."""
-    rng = np.random.default_rng(4)
-    columns = {name: [] for name in ("time", "neuron", "population", "epoch")}
-    for epoch in EPOCHS:
-        for population, n in enumerate((N_HIDDEN, N_OUTPUT)):
-            if epoch == silent_epoch:
-                continue
-            some = trains(30 + epoch, n, rng)
-            columns["time"] += list(some.times)
-            columns["neuron"] += list(some.neurons)
-            columns["population"] += [population] * len(some.times)
-            columns["epoch"] += [epoch] * len(some.times)
-    spikes = xr.Dataset(
-        {name: ("spike", np.array(values)) for name, values in columns.items()},
-        coords={"spike": np.arange(len(columns["time"]))},
-        attrs={"epochs": list(EPOCHS)},
-    )
-    spikes["population"].attrs["names"] = ["hidden", "output"]
-    epoch = np.arange(6)
-    progress = xr.Dataset(
-        {
-            "time": ("epoch", 20.0 * (epoch + 1)),
-            "cost": ("epoch", 200 * np.exp(-epoch / 2.0)),
-            "rate": (("epoch", "population"), rng.uniform(1, 20, (6, 2))),
-        },
-        coords={"epoch": epoch, "population": ["hidden", "output"]},
-        attrs={"silent_cost": 210.7, "greedy_cost": float("nan")},
-    )
-    nodes = {
-        "/": xr.Dataset(attrs={"duration": DURATION, "dt_s": 1e-4}),
-        "/inputs": dataset_of(trains(60, N_INPUT, rng)),
-        "/targets": dataset_of(trains(25, N_OUTPUT, rng)),
-        "/spikes": spikes,
-        "/progress": progress,
-    }
-    shapes = {"input_to_hidden": (N_INPUT, N_HIDDEN), "hidden_to_output": (N_HIDDEN, N_OUTPUT)}
-    for name, shape in shapes.items() if weights else ():
-        nodes[f"/weights/{name}"] = xr.Dataset(
-            {"weight": (("snapshot", "source", "target"), rng.normal(0, 5e-3, (2, *shape)))},
-            coords={"snapshot": [0, 5], "source": range(shape[0]), "target": range(shape[1])},
-        )
-    return xr.DataTree.from_dict(nodes)
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    pyplot.close("all")
-
-
-@pytest.fixture(scope="module")
-def record():
-    return make_record()
-
-
-def marks(ax):
-    """Spikes of every kind of mark as sorted (neuron, time) pairs."""
-    return {
-        line.get_gid(): sorted(zip(line.get_ydata(), line.get_xdata(), strict=True))
-        for line in ax.get_lines()
-        if line.get_gid() in ("spike", "target", "hit", "extra")
-    }
-
-
-def pairs(spikes, chosen=slice(None)):
-    return sorted(zip(spikes.neurons[chosen], spikes.times[chosen], strict=True))
-
-
-def texts_of(figure):
-    """Everything written in a figure that can be seen, with its place in pixels."""
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    found = [text for text in figure.findobj(Text) if text.get_text().strip()]
-    found = [text for text in found if text.get_visible() and text.figure is not None]
-    return {text: text.get_window_extent(renderer) for text in found}
-
-
-def overlapping(figure, *, ticks=False):
-    """Pairs of texts that lie on each other."""
-    boxes = texts_of(figure)
-    tick_labels = {
-        label
-        for ax in figure.get_axes()
-        for label in ax.get_xticklabels()
-        + ax.get_yticklabels()
-        + ax.get_xticklabels(minor=True)
-        + ax.get_yticklabels(minor=True)
-    }
-    if not ticks:
-        boxes = {text: box for text, box in boxes.items() if text not in tick_labels}
-    return [
-        (a.get_text(), b.get_text())
-        for (a, box), (b, other) in combinations(boxes.items(), 2)
-        if box.shrunk(0.9, 0.8).overlaps(other)
-    ]
+__all__ = ["figures_closed", "record"]  # fixtures
 
 
 # -- rasters -------------------------------------------------------------------------------------
@@ -244,13 +130,13 @@ def test_what_cannot_be_drawn_is_said_by_name(arguments, message):
         rasters.plot_raster(**({"trains": spikes} | arguments))
 
 
-def test_a_hundred_thousand_spikes_with_targets_are_drawn_in_two_seconds(tmp_path):
+def test_a_hundred_thousand_spikes_with_targets_are_one_line_per_kind_of_mark():
     rng = np.random.default_rng(8)
     spikes, target = trains(100_000, 1000, rng, 5.0), trains(100_000, 1000, rng, 5.0)
-    start = time.process_time()
     ax = rasters.plot_raster(spikes, target)
-    ax.figure.savefig(tmp_path / "many.png")
-    assert time.process_time() - start < 2
+    # Target, hit, extra: what takes long is an object per spike.
+    assert len(ax.get_lines()) + len(ax.collections) + len(ax.patches) <= 3
+    assert sum(len(line.get_xdata()) for line in ax.get_lines()) == 200_000
     assert all(line.get_rasterized() for line in ax.get_lines())
 
 
@@ -403,175 +289,3 @@ def test_synapses_are_named_by_source_and_target():
     data = data.assign_coords(source=("synapse", [3, 4]), target=("synapse", [0, 1]))
     ax = traces.plot_eligibility(data)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["3 → 0", "4 → 1"]
-
-
-# -- weights -------------------------------------------------------------------------------------
-def test_histograms_count_every_weight_before_and_after(record):
-    kept = record["weights/input_to_hidden"].to_dataset()
-    ax = spiking_runs.plot_weights(kept, title="input to hidden")
-    for patch, values in zip(ax.patches, 1e3 * kept["weight"].values, strict=True):
-        counts, edges, _ = patch.get_data()
-        np.testing.assert_array_equal(counts, np.histogram(values, edges)[0])
-        assert counts.sum() == N_INPUT * N_HIDDEN
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["epoch 0", "epoch 5"]
-    assert ax.get_xlabel() == "weight (mV)" and overlapping(ax.figure) == []
-
-
-def test_the_matrix_is_the_last_snapshot_source_by_target(record):
-    kept = record["weights/hidden_to_output"].to_dataset()
-    ax = spiking_runs.plot_weights(kept.transpose(), kind="matrix")
-    np.testing.assert_allclose(ax.images[0].get_array(), 1e3 * kept["weight"].values[-1])
-    low, high = ax.images[0].get_clim()
-    assert low == -high
-    assert (ax.get_xlabel(), ax.get_ylabel()) == ("target neuron", "source neuron")
-    with pytest.raises(InputError, match="is 'map'"):
-        spiking_runs.plot_weights(kept, kind="map")
-
-
-# -- a whole run ---------------------------------------------------------------------------------
-def axes_by(figure, label):
-    return [ax for ax in figure.get_axes() if ax.get_ylabel().split(" ")[0] == label]
-
-
-def test_the_overview_shows_input_hidden_and_output_with_target(record, tmp_path):
-    stored = read_tree(write_tree(record, tmp_path / "run.h5"))
-    figure = spiking_runs.plot_run(stored)
-    top, middle, bottom = axes_by(figure, "neuron")
-    spikes = record["spikes"].to_dataset()
-    last = spikes["epoch"].values == 5
-    inputs = rasters.spikes_of(record["inputs"].to_dataset())
-    assert marks(top) == {"spike": pairs(inputs)}
-    hidden = last & (spikes["population"].values == 0)
-    all_spikes = rasters.Spikes(spikes["time"].values, spikes["neuron"].values, 0, 0.0)
-    assert marks(middle)["spike"] == pairs(all_spikes, hidden)
-    assert middle.get_ylim() == (-0.5, N_HIDDEN - 0.5)
-    found = marks(bottom)
-    assert sorted(found["hit"] + found["extra"]) == pairs(all_spikes, last & ~hidden)
-    assert found["target"] == pairs(rasters.spikes_of(record["targets"].to_dataset()))
-    (cost,) = axes_by(figure, "cost")
-    np.testing.assert_array_equal(cost.get_lines()[0].get_ydata(), record["progress"]["cost"])
-    assert [text.get_text() for text in cost.texts] == ["silent 210.7"]  # the floor is unknown
-    assert sum(bool(ax.images) for ax in figure.get_axes()) >= 2
-    assert overlapping(figure) == []
-
-
-def test_a_run_without_weights_has_an_overview_too():
-    figure = spiking_runs.plot_run(make_record(weights=False))
-    assert len(axes_by(figure, "neuron")) == 3 and not any(ax.images for ax in figure.get_axes())
-
-
-def test_spikes_of_a_population_and_epoch_come_out_as_they_went_in(record):
-    spikes = record["spikes"].to_dataset()
-    chosen = (spikes["population"].values == 1) & (spikes["epoch"].values == 2)
-    found = spiking_runs.population_spikes(record, "output", 2)
-    np.testing.assert_array_equal(found.times, spikes["time"].values[chosen])
-    assert (found.n_neurons, found.duration) == (N_OUTPUT, DURATION)
-    assert len(spiking_runs.population_spikes(record, "output", 0).times) == 0
-    with pytest.raises(InputError, match="no spikes of epoch 1\n  Kept are 0, 2, 5"):
-        spiking_runs.population_spikes(record, "output", 1)
-    with pytest.raises(InputError, match="no population 'deep'"):
-        spiking_runs.population_spikes(record, "deep")
-    with pytest.raises(InputError, match="has no /spikes"):
-        spiking_runs.plot_run(record.filter(lambda node: "spike" not in node.dims))
-
-
-def test_one_neuron_over_epochs_has_a_row_per_epoch_with_its_targets(record):
-    ax = spiking_runs.plot_epochs(record, 3, title="output neuron 3")
-    found, target = marks(ax), rasters.spikes_of(record["targets"].to_dataset())
-    wanted = target.times[target.neurons == 3]
-    each = [spiking_runs.population_spikes(record, "output", epoch) for epoch in EPOCHS]
-    rows = [(row, t) for row, it in enumerate(each) for t in it.times[it.neurons == 3]]
-    assert sorted(found["hit"] + found["extra"]) == sorted(rows)
-    assert found["target"] == sorted((row, t) for row in range(len(EPOCHS)) for t in wanted)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "2", "5"]
-    assert ax.get_ylabel() == "epoch" and overlapping(ax.figure) == []
-    with pytest.raises(InputError, match="is 5, there are 5 outputs"):
-        spiking_runs.plot_epochs(record, 5)
-
-
-# -- the film ------------------------------------------------------------------------------------
-def test_the_film_has_a_frame_per_epoch_and_stays_on_the_last(record, tmp_path_factory, tmp_path):
-    told = []
-    stored = read_tree(write_tree(record, tmp_path_factory.mktemp("stored") / "run.h5"))
-    path = raster_animation.animate_learning(
-        stored, tmp_path / "run.gif", fps=4, progress=lambda *done: told.append(done)
-    )
-    film = Image.open(path)
-    assert (film.n_frames, film.size) == (len(EPOCHS), (960, 290))
-    durations = []
-    for index in range(film.n_frames):
-        film.seek(index)
-        durations.append(film.info["duration"])
-    assert durations == [250, 250, 2000] and film.info["loop"] == 0
-    assert told == [(1, 3), (2, 3), (3, 3)]
-    assert [file.name for file in tmp_path.iterdir()] == ["run.gif"]
-
-
-def test_a_frame_shows_the_spikes_and_the_cost_of_its_epoch(record):
-    film = raster_animation._Film(record, {"floor": 5.6}, rasters.NEAR)
-    raster = film.marks["target"].axes
-    for epoch in EPOCHS:
-        film.show(epoch)
-        found = marks(raster)
-        wanted = spiking_runs.population_spikes(record, "output", epoch)
-        assert sorted(found["hit"] + found["extra"]) == pairs(wanted)
-        assert found["target"] == pairs(film.target)
-        cost = record["progress"]["cost"].values
-        np.testing.assert_array_equal(film.so_far.get_ydata(), cost[: epoch + 1])
-        assert film.now.get_xydata().tolist() == [[20.0 * (epoch + 1), cost[epoch]]]
-        assert film.heading.get_text() == f"output, epoch {epoch} ({20 * (epoch + 1)} s simulated)"
-        assert overlapping(film.figure) == []
-
-
-def test_colours_survive_in_the_gif(record, tmp_path):
-    film = Image.open(raster_animation.animate_learning(record, tmp_path / "run.gif"))
-    film.seek(2)
-    seen = np.asarray(film.convert("RGB")).reshape(-1, 3).astype(int)
-    for color in (rasters.TARGET, rasters.HIT, rasters.EXTRA):
-        wanted = np.array(to_rgb(color)) * 255
-        assert np.abs(seen - wanted).max(1).min() < 12
-
-
-def test_a_film_that_fails_or_may_not_replace_leaves_the_old_one(record, tmp_path):
-    path = tmp_path / "run.gif"
-    path.write_bytes(b"an older film")
-    with pytest.raises(InputError, match="exists already"):
-        raster_animation.animate_learning(record, path)
-
-    def stop(done, _total):
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        raster_animation.animate_learning(record, path, overwrite=True, progress=stop)
-    assert path.read_bytes() == b"an older film"
-    assert [file.name for file in tmp_path.iterdir()] == ["run.gif"]
-
-
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
-        ("run.avi", {}, "End it with .gif or .mp4"),
-        ("run.gif", {"fps": 0}, "is 0"),
-        ("nowhere/run.gif", {}, "there is no folder"),
-    ],
-)
-def test_a_film_that_cannot_be_written_says_why(record, tmp_path, name, options, message):
-    with pytest.raises(InputError, match=message):
-        raster_animation.animate_learning(record, tmp_path / name, **options)
-
-
-def test_without_ffmpeg_an_mp4_is_refused_with_the_remedy(record, tmp_path, monkeypatch):
-    monkeypatch.setattr(FFMpegWriter, "isAvailable", lambda: False)
-    with pytest.raises(InputError, match=r"Install ffmpeg, or end the name with .gif"):
-        raster_animation.animate_learning(record, tmp_path / "run.mp4")
-
-
-@pytest.mark.skipif(not FFMpegWriter.isAvailable(), reason="ffmpeg is not installed")
-def test_an_mp4_has_a_frame_per_epoch_and_two_seconds_of_the_last(record, tmp_path):
-    av = pytest.importorskip("av")
-    path = raster_animation.animate_learning(record, tmp_path / "run.mp4", fps=5)
-    with av.open(str(path)) as film:
-        frames = list(film.decode(video=0))
-    assert len(frames) == len(EPOCHS) + 9 and (frames[0].width, frames[0].height) == (960, 290)
-    assert [file.name for file in tmp_path.iterdir()] == ["run.mp4"]
