@@ -315,7 +315,7 @@ def check_small(file: h5py.File, source: Source) -> None:
 
 
 def parse_nwb(file: h5py.File, source: Source):
-    """Return pynwb's (io, file) of an NWB file; whatever pynwb raises becomes a RecordingError."""
+    """Return pynwb's (io, file) of an NWB file; whatever pynwb raises becomes an InputError."""
     from hdmf.build import BuildError, ConstructError
     from pynwb import NWBHDF5IO
 
