@@ -129,6 +129,7 @@ def make_blocks(role: xr.Dataset, frames: Frames | None, background: float) -> l
     covariates = (
         role["covariates"].transpose(..., "time", "covariate") if "covariates" in role else None
     )
+    named = () if covariates is None else tuple(role["covariate"].values.astype(str).tolist())
     blocks = []
     for label, start, stop in block_runs(role["block"].values):
         part = values[..., start:stop, :]
@@ -153,6 +154,7 @@ def make_blocks(role: xr.Dataset, frames: Frames | None, background: float) -> l
                 background=background,
                 trials=labels,
                 covariates=extra,
+                covariate_names=named,
             )
         )
     return blocks
@@ -178,6 +180,8 @@ class Block:
         What a bin without a frame shows.
     trials : (trial,) labels of the trials, or None for an unrepeated block
     covariates : (bin, covariate) or (trial, bin, covariate), or None
+    covariate_names : tuple of str
+        Of its last axis.
     """
 
     label: int
@@ -188,6 +192,7 @@ class Block:
     background: float = 0.0
     trials: np.ndarray | None = None
     covariates: np.ndarray | None = None
+    covariate_names: tuple[str, ...] = ()
 
     @property
     def n_bins(self) -> int:

@@ -41,10 +41,14 @@ _PUBLIC = {
     "reproduce": "neuromodels.fits.papers.reproduction",
     "alignment_test": "neuromodels.analysis.alignment",
     "inspect_recording": "neuromodels.analysis.inspection",
-    "models": "",
+    "simulate_retina": "neuromodels.datasets.simulated.retina",
+    "recovery": "neuromodels.fits.truth.recovery",
+    "ComparisonSet": "neuromodels.fits.comparison_set",
 }
+#: Modules that are public as a whole.
+_MODULES = {"models": "neuromodels.models", "stimuli": "neuromodels.datasets.stimuli"}
 
-__all__ = sorted(_PUBLIC)
+__all__ = sorted([*_PUBLIC, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
@@ -52,10 +56,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("neuromodels")
+    if name in _MODULES:
+        return import_module(_MODULES[name])
     if name not in _PUBLIC:
         raise AttributeError(f"module 'neuromodels' has no attribute {name!r}")
-    if not _PUBLIC[name]:
-        return import_module(f"neuromodels.{name}")
     value = getattr(import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value

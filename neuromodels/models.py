@@ -260,6 +260,11 @@ def build_from_config(config: dict[str, Any]) -> Any:
         bin_width=given["bin_width"],
         mean=given["mean"],
         std=given["std"],
+        **{
+            name: tuple(given.get(name, ()))
+            for name in ("covariates", "covariate_mean", "covariate_std")
+        },
+        response=given.get("response", "count"),
     )
     return _construct(model_class, data, make_options(options_class, config["options"], kind), 0)
 

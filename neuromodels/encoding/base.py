@@ -35,6 +35,12 @@ class Input:
         Seconds.
     mean, std : float
         Of the training stimulus, over all frames and pixels: the model normalizes with these.
+    covariates : tuple of str
+        Names of running speed, pupil, ... that the model is told beside the stimulus.
+    covariate_mean, covariate_std : tuple of float
+        Of each over the training bins: the model normalizes with these.
+    response : str
+        What is predicted: "count" (spikes per bin), "rate" or "trace".
     """
 
     movie_shape: tuple[int, int, int]
@@ -42,6 +48,10 @@ class Input:
     bin_width: float
     mean: float = 0.0
     std: float = 1.0
+    covariates: tuple[str, ...] = ()
+    covariate_mean: tuple[float, ...] = ()
+    covariate_std: tuple[float, ...] = ()
+    response: str = "count"
 
     @property
     def n_pixels(self) -> int:
