@@ -10,7 +10,7 @@ import xarray as xr
 
 from neuromodels.analysis import ceilings, halves
 from neuromodels.analysis.metrics import METRICS, explainable_fraction
-from neuromodels.fits.comparison import node_name
+from neuromodels.fits.comparison import ON, node_name
 from neuromodels.fits.fit import Fit, with_units
 from neuromodels.fits.predictions import Prediction
 from neuromodels.fits.scoring import (
@@ -31,13 +31,13 @@ PARTS = ("value", "standard_error", "low", "high")
 FEW_TRIALS, LOW_RATE = 5, 0.05
 
 
-def stored_predictions(fit: Fit, task: Task) -> dict[str, list[Prediction]]:
+def stored_predictions(fit: Fit, task: Task, stimulus: str) -> dict[str, list[Prediction]]:
     """Predictions of a fit, role by role and block by block, as they are in the file."""
     found = {}
-    for role, blocks in task.roles().items():
+    for role, blocks in task.scored[stimulus].items():
         if not blocks:
             continue
-        node = fit.predictions[f"{task.stimulus}/{role}"].to_dataset()
+        node = fit.predictions[f"{stimulus}/{role}"].to_dataset()
         rate = node["rate"].values
         conditional = node["rate_conditional"].values if "rate_conditional" in node else None
         start, parts = 0, []
@@ -84,10 +84,10 @@ def _observed_dataset(observed: Observed, neurons: tuple[str, ...]) -> xr.Datase
 
 
 def _ceilings(
-    observed: Observed | None, task: Task
+    observed: Observed | None, reference: np.ndarray, bin_width: float
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Ceilings by name, and what they say of each neuron."""
-    n_neurons = len(task.data.neurons)
+    n_neurons = len(reference)
     empty = np.full(n_neurons, np.nan)
     names = (
         "cc_max",
@@ -126,8 +126,8 @@ def _ceilings(
         "oracle_conservative": ceilings.oracle_conservative(responses),
         "leave_one_out_bits_per_spike": ceilings.leave_one_out_psth_bits_per_spike(
             responses,
-            task.mean_rate,
-            task.data.bin_width,
+            reference,
+            bin_width,
             blocks=observed.label[observed.scored],
         ),
     }
@@ -153,7 +153,7 @@ def _metric_coords() -> dict[str, Any]:
 
 
 class Assembly:
-    """Scores fits of one task against the same bins, and labels everything.
+    """Scores fits of one task on one stimulus, all on the same bins, and labels everything.
 
     Parameters
     ----------
@@ -161,24 +161,30 @@ class Assembly:
         Data and splits.
     fits : dict
         (label, seed) to Fit; all pairs of label and seed.
+    stimulus : str
+        One of those that the task scores.
     """
 
-    def __init__(self, task: Task, fits: dict[tuple[str, int], Fit]):
-        self.task, self.fits = task, fits
+    def __init__(self, task: Task, fits: dict[tuple[str, int], Fit], stimulus: str):
+        self.task, self.fits, self.stimulus = task, fits, stimulus
+        self.reference = task.reference[stimulus]
         self.labels = tuple(dict.fromkeys(label for label, _ in fits))
         self.seeds = tuple(dict.fromkeys(seed for _, seed in fits))
         self.scored_from = max(fit.attrs["settled_from_bin"] for fit in fits.values())
         self.observed = {
-            role: observe(blocks, self.scored_from) for role, blocks in task.roles().items()
+            role: observe(blocks, self.scored_from)
+            for role, blocks in task.scored[stimulus].items()
         }
-        self.predictions = {key: stored_predictions(fit, task) for key, fit in fits.items()}
+        self.predictions = {
+            key: stored_predictions(fit, task, stimulus) for key, fit in fits.items()
+        }
 
     def _evaluate(self, score: Score, key: tuple[str, int], other: Any = None) -> Scored:
         return evaluate(
             score,
             self.observed[score.role],
             self.predictions[key].get(score.role),
-            null_rate=self.task.mean_rate,
+            null_rate=self.reference,
             bin_width=self.task.data.bin_width,
             other=None if other is None else self.predictions[other].get(score.role),
         )
@@ -209,11 +215,11 @@ class Assembly:
                             score,
                             self.observed[score.role],
                             self.predictions[label, seed][score.role],
-                            self.task.mean_rate,
+                            self.reference,
                             self.task.data.bin_width,
                         )
         dims = ("model", "seed", "fold", "metric")
-        found, facts = _ceilings(self.observed["test"], self.task)
+        found, facts = _ceilings(self.observed["test"], self.reference, self.task.data.bin_width)
         first = [self.fits[label, self.seeds[0]].attrs for label in self.labels]
         return xr.Dataset(
             {
@@ -226,7 +232,7 @@ class Assembly:
                 **{name: ("neuron", values) for name, values in facts.items()},
                 "training_rate": (
                     "neuron",
-                    self.task.mean_rate / self.task.data.bin_width,
+                    self.reference / self.task.data.bin_width,
                     {"units": "Hz", "long_name": "mean rate in training: reference of the bits"},
                 ),
             },
@@ -250,8 +256,9 @@ class Assembly:
         test, heldout = self.observed["test"], self.observed["heldout"]
         width = self.task.data.bin_width
         few = test is not None and test.n_trials <= FEW_TRIALS
-        low = float(np.median(self.task.mean_rate)) < LOW_RATE
+        low = float(np.median(self.reference)) < LOW_RATE
         return {
+            "stimulus": self.stimulus,
             "bin_width_s": width,
             "smoothing": "none",
             "scored_from_bin": self.scored_from,
@@ -301,24 +308,32 @@ class Assembly:
             attrs={"note": "NaN where the two models were given different inputs"},
         )
 
-    def tree(self) -> xr.DataTree:
-        """Everything that a comparison's file holds, attributes of the root left out."""
-        nodes: dict[str, Any] = {"scores": self.scores()}
+    def nodes(self) -> dict[str, xr.Dataset]:
+        """Scores, differences and observed responses of this stimulus."""
+        found = {"scores": with_units(self.scores())}
         if len(self.labels) > 1:
-            nodes["differences"] = self.differences()
+            found["differences"] = with_units(self.differences())
         for role, observed in self.observed.items():
             if observed is not None:
-                nodes[f"observed/{self.task.stimulus}/{role}"] = _observed_dataset(
-                    observed, self.task.data.neurons
+                found[f"observed/{self.stimulus}/{role}"] = with_units(
+                    _observed_dataset(observed, self.task.data.neurons)
                 )
-        for (label, seed), fit in self.fits.items():
-            nodes[f"fits/{node_name(label)}/{seed}/{FOLD}"] = fit.tree
-        flat = {}
-        for path, node in nodes.items():
-            if not isinstance(node, xr.DataTree):
-                flat[path] = with_units(node)
-                continue
-            for child in node.subtree:
-                part = child.path.strip("/")
-                flat[f"{path}/{part}" if part else path] = child.to_dataset()
-        return xr.DataTree.from_dict(flat)
+        return found
+
+
+def comparison_tree(task: Task, fits: dict[tuple[str, int], Fit]) -> xr.DataTree:
+    """Everything that a comparison's file holds, attributes of the root left out.
+
+    Scores on the first stimulus are `/scores` and `/differences`, those on others in `/on/NAME`.
+    """
+    flat: dict[str, xr.Dataset] = {}
+    for index, stimulus in enumerate(task.scored):
+        for path, dataset in Assembly(task, fits, stimulus).nodes().items():
+            inside = index == 0 or path.startswith("observed/")
+            flat[path if inside else f"{ON}/{stimulus}/{path}"] = dataset
+    for (label, seed), fit in fits.items():
+        place = f"fits/{node_name(label)}/{seed}/{FOLD}"
+        for child in fit.tree.subtree:
+            part = child.path.strip("/")
+            flat[f"{place}/{part}" if part else place] = child.to_dataset()
+    return xr.DataTree.from_dict(flat)

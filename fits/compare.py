@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.opening import open_recording
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.storage import SCHEMA_VERSION
-from neuromodels.fits.assembly import Assembly
-from neuromodels.fits.comparison import Comparison, node_name
+from neuromodels.fits.assembly import comparison_tree
+from neuromodels.fits.comparison import ON, Comparison, node_name
 from neuromodels.fits.fit import RESULT, Fit, fit_request, versions
 from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.options import Request, make_request, make_requests
@@ -22,7 +23,7 @@ from neuromodels.fits.progress import Progress, make_progress
 from neuromodels.fits.store import Store
 from neuromodels.fits.task import Task, prepare
 from neuromodels.fits.windows import candidate_histories
-from neuromodels.models import SEEDED, ModelSpec
+from neuromodels.models import SEEDED, SPIKING, ModelSpec
 from neuromodels.options import OptionError
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def compare(
     seed: int = 0,
     seeds: int = 1,
     bin_width: float | None = None,
-    stimulus: str | None = None,
+    learn_from: str | Sequence[str] | None = None,
+    score_on: str | Sequence[str] | None = None,
     options: dict[str, dict[str, Any]] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
@@ -60,8 +62,12 @@ def compare(
         How many seeds each network is trained with; models with a convex fit are the same for all.
     bin_width : float, optional
         s; 10 ms by default, or the next multiple of the stored bins.
-    stimulus : str, optional
-        Which one, if the recording has several.
+    learn_from : str or sequence of str, optional
+        Which stimulus, if the recording has several. With a sequence models learn from each in
+        turn and are named ``MODEL@STIMULUS``; "a+b" learns from both together.
+    score_on : str or sequence of str, optional
+        Which stimuli the models are scored on; by default all of the recording whose frames have
+        the same size. `Comparison.on` gives the scores on each.
     options : dict, optional
         Options by model name: {"retina-cnn": {"epochs": 10}}.
     out : path, optional
@@ -93,7 +99,8 @@ def compare(
         seed=seed,
         seeds=seeds,
         bin_width=bin_width,
-        stimulus=stimulus,
+        learn_from=_names(learn_from),
+        score_on=_names(score_on),
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -109,7 +116,8 @@ def fit(
     *,
     seed: int = 0,
     bin_width: float | None = None,
-    stimulus: str | None = None,
+    learn_from: str | None = None,
+    score_on: str | Sequence[str] | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -124,7 +132,9 @@ def fit(
         Spike counts with a `train` role.
     model : str or ModelSpec
         A name such as "ln", or what `nm.models.ln(...)` returns.
-    seed, bin_width, stimulus, out, resume, overwrite, progress
+    learn_from : str, optional
+        Which stimulus, if the recording has several; "a+b" for both together.
+    seed, bin_width, score_on, out, resume, overwrite, progress
         As for `compare`.
     **options
         Of the model and of its fit: ``history=1.2, epochs=10``.
@@ -145,7 +155,8 @@ def fit(
         seed=seed,
         seeds=1,
         bin_width=bin_width,
-        stimulus=stimulus,
+        learn_from=None if learn_from is None else [learn_from],
+        score_on=_names(score_on),
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -155,12 +166,21 @@ def fit(
     return Fit(tree)
 
 
+def _names(given: str | Sequence[str] | None) -> list[str] | None:
+    """Names of stimuli from text with commas, or a sequence."""
+    if given is None:
+        return None
+    names = given.split(",") if isinstance(given, str) else list(given)
+    return list(dict.fromkeys(name.strip() for name in names))
+
+
 def _single(comparison: Comparison) -> xr.DataTree:
     """The only fit of a comparison, with what it was scored on."""
     fitted = comparison.fit(comparison.models[0])
     tree = fitted.tree.copy()
-    tree["scores"] = comparison.tree["scores"]
-    tree["observed"] = comparison.tree["observed"]
+    for name in ("scores", "observed", ON):
+        if name in comparison.tree.children:
+            tree[name] = comparison.tree[name]
     tree.attrs |= {name: comparison.attrs[name] for name in ("call", "notes")}
     return tree
 
@@ -193,18 +213,26 @@ def comparison_of(fitted: Fit) -> Comparison:
     return Comparison(tree)
 
 
-def _check(requests: list[Request], task: Task) -> None:
+def _label(request: Request, task: Task, tasks: list[Task]) -> str:
+    """Name of a model in tables and files; it says what it learned from where others differ."""
+    return request.label if len(tasks) == 1 else f"{request.label}@{task.name}"
+
+
+def _check(request: Request, task: Task) -> None:
     """Refuse, before the first fit, a model that this recording cannot have."""
-    for request in requests:
-        wanted, width = request.spec.resolve(), task.data.bin_width
-        try:
-            found = candidate_histories(wanted.history, task.partition, width, wanted.delay)
-            model = request.spec.build(task.data, history=found[0])
-            _check_length(model, task)
-        except OptionError as error:
-            said = str(error).removeprefix(f"{request.spec.name}: ")
-            where = f"{task.recording.source}: {request.label}"
-            raise OptionError(said, where) from error
+    wanted, width = request.spec.resolve(), task.data.bin_width
+    try:
+        found = candidate_histories(wanted.history, task.partition, width, wanted.delay)
+        model = request.spec.build(task.data, history=found[0])
+        _check_length(model, task)
+        if len(task.learned) > 1 and request.spec.kind in SPIKING:
+            raise OptionError(
+                "learns from one stimulus at a time.", remedy="Name one of them as learn_from."
+            )
+    except OptionError as error:
+        said = str(error).removeprefix(f"{request.spec.name}: ")
+        where = f"{task.recording.source}: {request.label}"
+        raise OptionError(said, where) from error
 
 
 def _check_length(model: EncodingModel, task: Task) -> None:
@@ -220,13 +248,19 @@ def _check_length(model: EncodingModel, task: Task) -> None:
         )
 
 
-def _call(task: Task, requests: list[Request], seeds: list[int]) -> dict[str, Any]:
+def _call(jobs: list[tuple[Request, Task]], seeds: list[int]) -> dict[str, Any]:
     """Everything that determines the result."""
     return {
-        "recording": task.description(),
+        "recording": jobs[0][1].description(),
         "models": [
-            {"label": r.label, "name": r.spec.name, "options": r.spec.given()} | asdict(r)
-            for r in requests
+            {
+                "label": r.label,
+                "name": r.spec.name,
+                "options": r.spec.given(),
+                "splits": task.partition.description,
+            }
+            | asdict(r)
+            for r, task in jobs
         ],
         "seeds": seeds,
         "versions": versions(),
@@ -240,7 +274,8 @@ def _run(
     seed: int,
     seeds: int,
     bin_width: float | None,
-    stimulus: str | None,
+    learn_from: list[str] | None,
+    score_on: list[str] | None,
     out: str | Path | None,
     resume: bool,
     overwrite: bool,
@@ -253,10 +288,26 @@ def _run(
         raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
     if isinstance(recording, str | Path):
         recording = open_recording(recording)
-    task = prepare(recording, bin_width=bin_width, stimulus=stimulus)
-    _check(requests, task)
+    tasks = [
+        prepare(recording, bin_width=bin_width, learn_from=one, score_on=score_on)
+        for one in learn_from or [None]
+    ]
+    shapes = {task.data.movie_shape for task in tasks}
+    if len(shapes) > 1:
+        raise InputError(
+            "the stimuli have frames of different sizes: models of one are not scored on another.",
+            where=f"{recording.source}: learn_from",
+            remedy="Compare models on each by itself.",
+        )
+    jobs = [
+        (replace(request, label=_label(request, task, tasks)), task)
+        for task in tasks
+        for request in requests
+    ]
+    for request, task in jobs:
+        _check(request, task)
     all_seeds = list(range(seed, seed + seeds))
-    call = _call(task, requests, all_seeds)
+    call = _call(jobs, all_seeds)
     store = None
     if out is not None:
         store = Store(Path(out), call, resume=resume, overwrite=overwrite)
@@ -267,9 +318,10 @@ def _run(
     fits: dict[tuple[str, int], Fit] = {}
     try:
         with make_progress(progress) as telling:
-            for index, request in enumerate(requests):
+            for index, (request, task) in enumerate(jobs):
                 for one in all_seeds:
-                    telling.suffix = f" (seed {one})" if seeds > 1 else ""
+                    learned = f" @{task.name}" if len(tasks) > 1 else ""
+                    telling.suffix = learned + (f" (seed {one})" if seeds > 1 else "")
                     fits[request.label, one] = _one_fit(
                         request, task, store, index, one, all_seeds[0], telling, fits
                     )
@@ -278,13 +330,13 @@ def _run(
         if store is not None and not resume:
             store.clear()
         raise
-    tree = Assembly(task, fits).tree()
+    tree = comparison_tree(tasks[0], fits)
     tree.attrs = {
         RESULT: "comparison",
         "schema_version": SCHEMA_VERSION,
         "call": call,
-        "recording": task.description(),
-        "notes": list(task.notes),
+        "recording": tasks[0].description(),
+        "notes": list(tasks[0].notes),
         "versions": versions(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -11,6 +11,7 @@ import xarray as xr
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.storage import read_tree, write_tree
 from neuromodels.fits.fit import RESULT, Fit
+from neuromodels.options import nearest
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,13 +20,18 @@ if TYPE_CHECKING:
     from neuromodels.fits.superspike.record import SpikingRun
 
 
+#: Node of the scores on all stimuli but the first.
+ON = "on"
+
+
 class Comparison:
     """Models fitted to one recording and scored side by side.
 
     Parameters
     ----------
     tree : xarray.DataTree
-        Nodes `observed`, `scores`, `differences`, `fits/MODEL/SEED/FOLD`; see docs/results.md.
+        Nodes `observed`, `scores`, `differences`, `on/STIMULUS`, `fits/MODEL/SEED/FOLD`; see
+        docs/results.md.
     """
 
     def __init__(self, tree: xr.DataTree):
@@ -40,6 +46,53 @@ class Comparison:
     def models(self) -> tuple[str, ...]:
         """Labels of the models, in the order of the call."""
         return tuple(str(name) for name in self.details["model"].values)
+
+    @property
+    def stimuli(self) -> tuple[str, ...]:
+        """Names of the stimuli that models were scored on; all scores are those on the first."""
+        first = self.details.attrs.get("stimulus", self.attrs["recording"]["stimulus"])
+        others = self.tree[ON].children if ON in self.tree.children else ()
+        return (str(first), *map(str, others))
+
+    def on(self, stimulus: str) -> Comparison:
+        """The same comparison as scored on one of its stimuli alone.
+
+        Parameters
+        ----------
+        stimulus : str
+            One of `stimuli`.
+
+        Returns
+        -------
+        Comparison
+            Its scores, ceilings, differences and figures are those on that stimulus.
+
+        Raises
+        ------
+        InputError
+            Nothing was scored on it.
+        """
+        if stimulus not in self.stimuli:
+            raise InputError(
+                f"was not scored on {stimulus!r}.",
+                where="comparison",
+                remedy=nearest(stimulus, self.stimuli),
+            )
+        if len(self.stimuli) == 1:
+            return self
+        children = dict(self.tree.children)
+        del children[ON]
+        if stimulus != self.stimuli[0]:
+            for name in ("scores", "differences"):
+                children.pop(name, None)
+            children |= self.tree[ON][stimulus].children
+        if "observed" in children:
+            shown = self.tree["observed"].children
+            observed = {stimulus: shown[stimulus]} if stimulus in shown else {}
+            children["observed"] = xr.DataTree(children=observed)
+        tree = xr.DataTree(self.tree.to_dataset(), children=children)
+        tree.attrs = dict(self.attrs)
+        return Comparison(tree)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -86,10 +139,13 @@ class Comparison:
         return Fit(self.tree[f"fits/{node_name(model)}/{seed}/{fold}"].copy())
 
     def plot(self) -> Figure:
-        """Scores with ceilings, predictions against the PSTH with rasters, and filters."""
+        """Scores with ceilings, predictions against the PSTH with rasters, and filters.
+
+        Of several stimuli the first; `on(stimulus).plot()` draws another.
+        """
         from neuromodels.analysis.plots.overview import plot_overview
 
-        return plot_overview(self.tree)
+        return plot_overview(self.on(self.stimuli[0]).tree)
 
     def to_hdf5(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write everything to one labelled HDF5 file, whole or not at all."""

@@ -90,8 +90,13 @@ def fit_request(
         progress=progress,
     )
     predictions = {
-        role: predict_blocks(outcome.model, blocks, max_rate=task.max_rate, seed=seed)
-        for role, blocks in task.roles().items()
+        f"{stimulus}/{role}": predictions_dataset(
+            blocks,
+            predict_blocks(outcome.model, blocks, max_rate=task.max_rate, seed=seed),
+            task.data.neurons,
+        )
+        for stimulus, roles in task.scored.items()
+        for role, blocks in roles.items()
         if blocks
     }
     more = {}
@@ -107,7 +112,7 @@ def _fit_tree(
     request: Request,
     task: Task,
     outcome: Outcome,
-    predictions: dict[str, list[Prediction]],
+    predictions: dict[str, xr.Dataset],
     seed: int,
     times: dict[str, float],
     more: dict[str, xr.Dataset],
@@ -130,12 +135,8 @@ def _fit_tree(
         "history": with_units(outcome.history),
         "diagnostics": with_units(diagnostics),
         **{name: with_units(dataset) for name, dataset in more.items()},
+        **{f"predictions/{place}": dataset for place, dataset in predictions.items()},
     }
-    for role, found in predictions.items():
-        blocks = task.roles()[role]
-        nodes[f"predictions/{task.stimulus}/{role}"] = predictions_dataset(
-            blocks, found, task.data.neurons
-        )
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = {
         RESULT: "fit",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 #: Scores on the repeated movie that the short table shows.
 ON_TEST = ("pearson_r", "cc_norm", "bits_per_spike_test")
+#: Scores that are shown side by side for several stimuli.
+ACROSS = {"bits_per_spike": "bits/spike, held out", "cc_norm": "CC_norm, repeats"}
 HEADINGS = {
     "bits_per_spike": "bits/spike",
     "deviance_explained": "dev. expl.",
@@ -158,7 +160,7 @@ class _Table:
         rows.append(["leave-one-out PSTH", "a reference, no limit", "", "", number(bits)])
         return headings, rows
 
-    def notes(self) -> list[str]:
+    def notes_on_scores(self) -> list[str]:
         """What must be said beside the figures."""
         found = []
         if self.facts["n_trials"] > 1:
@@ -183,6 +185,11 @@ class _Table:
                 f"{drifting} of {cells_of(self.n_neurons)} drift: the ceiling is lower for first "
                 "against second half of the repeats than for interleaved ones"
             )
+        return found
+
+    def notes_on_fits(self) -> list[str]:
+        """What must be said of the fits and of the recording, whatever they were scored on."""
+        found = []
         for model in self.comparison.models:
             fit = self.comparison.fit(model)
             found += [f"{model}: {remark}" for remark in fit.attrs["summary"].get("remarks", [])]
@@ -193,7 +200,7 @@ class _Table:
                     found.append(
                         f"{model} runs away when it runs freely: up to "
                         f"{100 * float(role['capped_share'].max()):.2g} % of its draws on "
-                        f"{role.name} were capped"
+                        f"{role.path.strip('/').partition('/')[2]} were capped"
                     )
         return [*found, *self.comparison.attrs.get("notes", [])]
 
@@ -303,10 +310,32 @@ def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
     Returns
     -------
     str
-        Lines.
+        Lines. Of several stimuli each has a table, and the last one puts them side by side.
     """
-    table = _Table(comparison)
-    differences = table.differences()
+    tables = {name: _Table(comparison.on(name)) for name in comparison.stimuli}
+    lines: list[str] = []
+    for stimulus, table in tables.items():
+        if len(tables) > 1:
+            lines += [*([""] if lines else []), f"scored on {stimulus}"]
+        lines += _table_lines(table)
+        lines += [f"note: {note}" for note in table.notes_on_scores()]
+        if len(tables) > 1:
+            lines += table.conclusions()
+    last = list(tables.values())[-1]
+    if len(tables) > 1:
+        lines += ["", *_side_by_side(tables), ""]
+    lines += [f"note: {note}" for note in last.notes_on_fits()]
+    if len(tables) == 1:
+        lines += ["", *last.conclusions()]
+    if all_scores:
+        for stimulus, table in tables.items():
+            lines += ["", *([f"scored on {stimulus}"] if len(tables) > 1 else [])]
+            lines += _all_scores(table)
+    return "\n".join(lines)
+
+
+def _table_lines(table: _Table) -> list[str]:
+    comparison, differences = table.comparison, table.differences()
     width = max(20, *(len(model) for model in comparison.models), *(len(p) for p, _ in differences))
     lines: list[str] = []
     if table.facts["heldout_scored_s"]:
@@ -324,11 +353,28 @@ def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
         for name, mode, *values in rows:
             cells = "".join(f"{value:<11}" for value in values)
             lines.append(f"  {name:<{width}}  {mode:<43} {cells}".rstrip())
-    lines += [f"note: {note}" for note in table.notes()]
-    lines += ["", *table.conclusions()]
-    if all_scores:
-        lines += ["", *_all_scores(table)]
-    return "\n".join(lines)
+    return lines
+
+
+def _side_by_side(tables: dict[str, _Table]) -> list[str]:
+    """One score of all models on all stimuli: rows are models, columns what they are scored on."""
+    lines = []
+    for metric, about in ACROSS.items():
+        columns = {
+            name: [table.value(model, metric) for model in table.comparison.models]
+            for name, table in tables.items()
+        }
+        if not any(np.isfinite(values).any() for values in columns.values()):
+            continue
+        models = next(iter(tables.values())).comparison.models
+        width = max(20, *(len(model) for model in models))
+        wide = max(11, *(len(name) + 2 for name in tables))
+        heads = "".join(f"{name:>{wide}}" for name in tables)
+        lines.append(f"{about + ', scored on':<{width + 2}}{heads}")
+        for index, model in enumerate(models):
+            cells = "".join(f"{number(values[index]):>{wide}}" for values in columns.values())
+            lines.append(f"  {model:<{width}}{cells}")
+    return lines
 
 
 def _all_scores(table: _Table) -> list[str]:
@@ -379,8 +425,20 @@ def _distances(table: _Table) -> list[str]:
 
 def comparison_html(comparison: Comparison) -> str:
     """The comparison for a notebook."""
-    table = _Table(comparison)
+    tables = {name: _Table(comparison.on(name)) for name in comparison.stimuli}
+    parts = []
+    for stimulus, table in tables.items():
+        if len(tables) > 1:
+            parts.append(f"<p>scored on {html.escape(stimulus)}</p>")
+        parts += _table_html(table)
+        said = [f"note: {note}" for note in table.notes_on_scores()] + table.conclusions()
+        parts += [f"<p>{html.escape(sentence)}</p>" for sentence in said]
+    for note in next(iter(tables.values())).notes_on_fits():
+        parts.append(f"<p>note: {html.escape(note)}</p>")
+    return "<div>" + "".join(parts) + "</div>"
 
+
+def _table_html(table: _Table) -> list[str]:
     def row(cells: list[str], tag: str = "td") -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
 
@@ -396,13 +454,18 @@ def comparison_html(comparison: Comparison) -> str:
         headings, body = table.on_test()
         rows = [row(["model", "", *headings], "th"), *(row(cells) for cells in body)]
         parts.append(f"<p>{html.escape(table.test_headline())}</p><table>{''.join(rows)}</table>")
-    parts += [f"<p>note: {html.escape(note)}</p>" for note in table.notes()]
-    parts += [f"<p>{html.escape(sentence)}</p>" for sentence in table.conclusions()]
-    return "<div>" + "".join(parts) + "</div>"
+    return parts
 
 
 def comparison_summary(comparison: Comparison) -> dict[str, Any]:
-    """The scores for programs."""
+    """The scores for programs; those on further stimuli under their names."""
+    found = _summary(comparison.on(comparison.stimuli[0]))
+    if len(comparison.stimuli) > 1:
+        found["on"] = {name: _summary(comparison.on(name)) for name in comparison.stimuli}
+    return found
+
+
+def _summary(comparison: Comparison) -> dict[str, Any]:
     details = comparison.details
     population = details["population"].mean(("seed", "fold"), skipna=False)
     models = {}

@@ -22,6 +22,7 @@ _PUBLIC = {
     "align_clocks": "neuromodels.datasets.clocks",
     "to_clock": "neuromodels.datasets.clocks",
     "image_recording_from_arrays": "neuromodels.datasets.image_arrays",
+    "join_stimuli": "neuromodels.datasets.joining",
     "sample_recording": "neuromodels.datasets.sample",
     "convert": "neuromodels.datasets.converting",
     "InputError": "neuromodels.datasets.errors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
@@ -62,6 +63,8 @@ REGISTRY = {
 }
 #: Kinds whose fit starts from random weights: their seeds differ.
 SEEDED = ("retina-cnn", "spiking", "spiking-coupled")
+#: Kinds that learn from the spikes themselves.
+SPIKING = ("spiking", "spiking-coupled")
 
 
 @dataclass(frozen=True)
@@ -76,16 +79,51 @@ class ModelSpec:
         Published setting.
     options : dict
         Options given on top of the preset.
+    covariates : tuple of str
+        Names of running speed, pupil, ... that the model is told beside the stimulus; ("all",) for
+        every one that the recording has.
+
+    Raises
+    ------
+    OptionError
+        A model that takes no covariates was given some, or a covariate twice or without a name.
     """
 
     kind: str
     preset: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    covariates: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.covariates and self.kind in SPIKING:
+            raise OptionError(
+                "a spiking network takes no covariates: currents from the stimulus and from past "
+                "spikes alone drive its neurons.",
+                self.name,
+                "Use ln, glm, glm-coupled or retina-cnn with covariates.",
+            )
+        for name in self.covariates:
+            if not name.strip() or self.covariates.count(name) > 1:
+                wrong = "is given twice" if name.strip() else "has no name"
+                raise OptionError(
+                    f"covariate {name!r} {wrong}.", self.name, "For example 'ln+running+pupil'."
+                )
+        if "all" in self.covariates and len(self.covariates) > 1:
+            raise OptionError(
+                "'all' stands for every covariate and leaves no other to name.",
+                self.name,
+                f"Use {self.plain_name}+all.",
+            )
+
+    @property
+    def plain_name(self) -> str:
+        """``kind`` or ``kind:preset``, without covariates."""
+        return f"{self.kind}:{self.preset}" if self.preset else self.kind
 
     @property
     def name(self) -> str:
-        """``kind`` or ``kind:preset``."""
-        return f"{self.kind}:{self.preset}" if self.preset else self.kind
+        """``kind`` or ``kind:preset``, with ``+covariate`` for each."""
+        return "+".join((self.plain_name, *self.covariates))
 
     def given(self) -> dict[str, Any]:
         """Architecture options of preset and caller together.
@@ -126,12 +164,21 @@ class ModelSpec:
         Parameters
         ----------
         data : neuromodels.encoding.base.Input
-            Frames, neurons, bin width, normalization.
+            Frames, neurons, bin width, normalization; with all covariates of the recording, of
+            which the model takes its own.
         seed : int
             Of initial weights and noise; models with a convex fit ignore it.
         **overrides
             Options that a fit has chosen, such as the history.
+
+        Raises
+        ------
+        OptionError
+            The recording lacks one of the model's covariates; or as `resolve`.
         """
+        from neuromodels.encoding.covariates import choose_covariates
+
+        data = choose_covariates(data, self.covariates, self.name)
         return _construct(REGISTRY[self.kind].load()[0], data, self.resolve(**overrides), seed)
 
 
@@ -147,12 +194,13 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def parse(name: str) -> ModelSpec:
-    """Read ``kind`` or ``kind:preset``.
+    """Read ``kind`` or ``kind:preset``, each with ``+covariate`` as often as wanted.
 
     Parameters
     ----------
     name : str
-        For example "ln" or "retina-cnn:mcintosh2016".
+        For example "ln", "retina-cnn:mcintosh2016" or "glm+running+pupil"; "ln+all" takes every
+        covariate that the recording has.
 
     Returns
     -------
@@ -162,47 +210,79 @@ def parse(name: str) -> ModelSpec:
     Raises
     ------
     OptionError
-        No model or preset of that name.
+        No model or preset of that name, or covariates that it cannot have.
 
     Examples
     --------
     >>> parse("retina-cnn:mcintosh2016").preset
     'mcintosh2016'
+    >>> parse("glm+running+pupil").covariates
+    ('running', 'pupil')
     """
-    kind, _, preset = name.partition(":")
+    plain, *covariates = name.split("+")
+    kind, colon, preset = plain.partition(":")
     if kind not in REGISTRY:
         raise OptionError(f"there is no model {kind!r}.", remedy=nearest(kind, REGISTRY))
-    if ":" in name:
+    if colon:
         if kind != "retina-cnn":
             raise OptionError(f"{kind} has no presets.", name, f"Use {kind!r} alone.")
         _preset(preset)
-    return ModelSpec(kind, preset or None)
+    return ModelSpec(kind, preset or None, covariates=tuple(covariates))
 
 
-def _spec(kind: str, preset: str | None, options: dict[str, Any]) -> ModelSpec:
+def _spec(
+    kind: str, preset: str | None, options: dict[str, Any], covariates: Sequence[str] = ()
+) -> ModelSpec:
     if preset is not None:
         parse(f"{kind}:{preset}")
-    spec = ModelSpec(kind, preset, options)
+    spec = ModelSpec(kind, preset, options, as_names(covariates))
     spec.resolve()
     return spec
 
 
-def ln(**options: Any) -> ModelSpec:
-    """Return an LN model to fit; options as `neuromodels.encoding.ln.LNOptions`."""
-    return _spec("ln", None, options)
+def as_names(covariates: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several as a tuple.
+
+    Raises
+    ------
+    OptionError
+        Anything else.
+    """
+    given = (covariates,) if isinstance(covariates, str) else covariates
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise OptionError(
+            f"covariates = {covariates!r} are no names.", remedy="For example ('running', 'pupil')."
+        )
+    return tuple(given)
 
 
-def glm(**options: Any) -> ModelSpec:
-    """Return a GLM with own history to fit; options as `neuromodels.encoding.glm.GLMOptions`."""
-    return _spec("glm", None, options)
+def ln(*, covariates: str | Sequence[str] = (), **options: Any) -> ModelSpec:
+    """Return an LN model to fit.
+
+    Parameters
+    ----------
+    covariates : sequence of str
+        Names of running speed, pupil, ... that it is told beside the stimulus; "all" for every one
+        that the recording has.
+    **options
+        As `neuromodels.encoding.ln.LNOptions`.
+    """
+    return _spec("ln", None, options, covariates)
 
 
-def glm_coupled(**options: Any) -> ModelSpec:
-    """Return a GLM with own history and couplings to fit; options as `GLMOptions`."""
-    return _spec("glm-coupled", None, options)
+def glm(*, covariates: str | Sequence[str] = (), **options: Any) -> ModelSpec:
+    """Return a GLM with own history to fit; `covariates` as for `ln`, options as `GLMOptions`."""
+    return _spec("glm", None, options, covariates)
 
 
-def retina_cnn(preset: str | None = None, **options: Any) -> ModelSpec:
+def glm_coupled(*, covariates: str | Sequence[str] = (), **options: Any) -> ModelSpec:
+    """Return a GLM with own history and couplings to fit; arguments as for `glm`."""
+    return _spec("glm-coupled", None, options, covariates)
+
+
+def retina_cnn(
+    preset: str | None = None, *, covariates: str | Sequence[str] = (), **options: Any
+) -> ModelSpec:
     """Return a retina CNN to fit.
 
     Parameters
@@ -210,6 +290,8 @@ def retina_cnn(preset: str | None = None, **options: Any) -> ModelSpec:
     preset : str, optional
         A published setting: "mcintosh2016", "mcintosh2016_code", "mcniru_bn",
         "maheswaranathan2023" or "primate". Without one, the package's own defaults.
+    covariates : sequence of str
+        As for `ln`; here they are a gain on the rates.
     **options
         As `neuromodels.encoding.retina_cnn.RetinaCNNOptions`, on top of the preset.
 
@@ -223,17 +305,17 @@ def retina_cnn(preset: str | None = None, **options: Any) -> ModelSpec:
     OptionError
         No such preset, no such option, or a value that it cannot have.
     """
-    return _spec("retina-cnn", preset, options)
+    return _spec("retina-cnn", preset, options, covariates)
 
 
 def spiking(**options: Any) -> ModelSpec:
     """Return a spiking network to fit; options as `neuromodels.encoding.spiking.SpikingOptions`."""
-    return _spec("spiking", None, options)
+    return _spec("spiking", None, options, options.pop("covariates", ()))
 
 
 def spiking_coupled(**options: Any) -> ModelSpec:
     """Return a spiking network that also sees past spikes; `SpikingCoupledOptions`."""
-    return _spec("spiking-coupled", None, options)
+    return _spec("spiking-coupled", None, options, options.pop("covariates", ()))
 
 
 def build_from_config(config: dict[str, Any]) -> Any:

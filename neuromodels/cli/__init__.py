@@ -9,7 +9,7 @@ import traceback
 
 import click
 
-from neuromodels.cli import fitting, papers, recordings, spiking
+from neuromodels.cli import fitting, papers, recordings, spiking, stimuli
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 
@@ -39,6 +39,7 @@ for _command in (
     fitting.demo_command,
     spiking.train_spikes_command,
     spiking.export_spikes_command,
+    stimuli.stimulus_command,
     papers.papers_command,
     papers.reproduce_command,
 ):

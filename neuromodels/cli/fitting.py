@@ -14,6 +14,7 @@ from neuromodels.cli.shared import (
     out_options,
     print_json,
     size,
+    stimuli_options,
 )
 from neuromodels.cli.shared import settings as read_settings
 
@@ -31,7 +32,13 @@ def _figures(result: Any, folder: str | None) -> list[str]:
         return []
     from neuromodels.analysis.plots.overview import save_figures
 
-    return [str(path) for path in save_figures(result.tree, Path(folder))]
+    if len(result.stimuli) == 1:
+        return [str(path) for path in save_figures(result.tree, Path(folder))]
+    return [
+        str(path)
+        for name in result.stimuli
+        for path in save_figures(result.on(name).tree, Path(folder) / name)
+    ]
 
 
 @command(
@@ -46,6 +53,7 @@ def _figures(result: Any, folder: str | None) -> list[str]:
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--config", type=click.Path(), help="Options in TOML.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option.")
+@stimuli_options
 @bin_width_option
 @opening_options
 @out_options
@@ -56,6 +64,8 @@ def fit_command(
     seed: int,
     config: str | None,
     settings: tuple[str, ...],
+    learn_from: str | None,
+    score_on: str | None,
     bin_width: float | None,
     opening: dict[str, Any],
     resume: bool,
@@ -76,6 +86,8 @@ def fit_command(
         model,
         seed=seed,
         bin_width=bin_width,
+        learn_from=learn_from,
+        score_on=score_on,
         out=out,
         resume=resume,
         overwrite=overwrite,
@@ -101,6 +113,7 @@ def _as_comparison(fitted: Any) -> Any:
     "compare",
     "  neuromodels compare cell.nwb --out cell.h5\n"
     "  neuromodels compare cell.nwb --models ln,glm,retina-cnn --seeds 3 --out cell.h5\n"
+    "  neuromodels compare cell.nwb --learn-from noise,natural --out cell.h5\n"
     "  neuromodels compare cell.nwb --out cell.h5 --resume\n",
 )
 @click.argument("recording", type=click.Path())
@@ -111,6 +124,7 @@ def _as_comparison(fitted: Any) -> Any:
 @click.option("--seeds", type=int, default=1, show_default=True, help="How many.")
 @click.option("--config", type=click.Path(), help="Options in TOML, a table per model.")
 @click.option("--all-scores", is_flag=True, help="Print every score, per neuron too.")
+@stimuli_options
 @bin_width_option
 @opening_options
 @out_options
@@ -123,6 +137,8 @@ def compare_command(
     seeds: int,
     config: str | None,
     all_scores: bool,
+    learn_from: str | None,
+    score_on: str | None,
     bin_width: float | None,
     opening: dict[str, Any],
     resume: bool,
@@ -143,6 +159,8 @@ def compare_command(
             "seed": seed,
             "seeds": seeds,
             "bin_width": bin_width,
+            "learn_from": learn_from,
+            "score_on": score_on,
             "options": _config(config),
             "resume": resume,
             "overwrite": overwrite,
@@ -228,11 +246,12 @@ def predict_command(
 
 
 def _stimulus(path: str, opening: dict[str, Any]) -> Any:
-    """A recording, or frames in a .npy file (told by its first bytes)."""
+    """A recording, a movie that `stimulus` wrote, or frames in a .npy file (told by content)."""
     import numpy as np
 
     import neuromodels as nm
     from neuromodels.datasets.errors import InputError
+    from neuromodels.datasets.stimuli.files import is_movie_file, load_movie
 
     try:
         if Path(path).is_dir() or "://" in path:
@@ -244,6 +263,8 @@ def _stimulus(path: str, opening: dict[str, Any]) -> Any:
             f"cannot be read ({error.strerror}).", where=path, remedy="Check the path."
         ) from error
     if not is_numpy:
+        if is_movie_file(path):
+            return load_movie(path)
         return nm.open_recording(path, **opening)
     try:
         return np.load(path, allow_pickle=False)

@@ -99,6 +99,19 @@ def bin_width_option(function: Callable) -> Callable:
     )(function)
 
 
+def stimuli_options(function: Callable) -> Callable:
+    """Add --learn-from and --score-on, for recordings of several stimuli."""
+    learn = click.option(
+        "--learn-from",
+        metavar="NAMES",
+        help="Stimulus to learn from; a,b: each in turn; a+b: both together.",
+    )
+    score = click.option(
+        "--score-on", metavar="NAMES", help="Stimuli to score on, with commas.  [default: all]"
+    )
+    return learn(score(function))
+
+
 def finite(value: Any) -> Any:
     """JSON has no NaN: what does not exist is null."""
     if isinstance(value, dict):
