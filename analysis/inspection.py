@@ -12,6 +12,8 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.analysis.alignment import Alignment, alignment_test
+from neuromodels.analysis.ceiling_intervals import CeilingInterval, ceiling_interval
+from neuromodels.analysis.covariate_inspection import CovariateSummary, summarize_covariates
 from neuromodels.analysis.drift import (
     MIN_ROWS,
     BlockOnset,
@@ -25,13 +27,7 @@ from neuromodels.analysis.drift import (
 )
 from neuromodels.analysis.inspection_text import inspection_text
 from neuromodels.analysis.repeatability import Ceilings, measure_ceilings, trial_means
-from neuromodels.analysis.spike_quality import (
-    CeilingInterval,
-    Refractory,
-    ceiling_interval,
-    gain_over_trials,
-    refractory,
-)
+from neuromodels.analysis.spike_quality import Refractory, gain_over_trials, refractory
 from neuromodels.analysis.stimulus_statistics import (
     FrameTiming,
     StimulusStatistics,
@@ -65,6 +61,8 @@ class StimulusInspection:
     ceilings, ceiling_interval, over_blocks, onset, over_trials, gain_over_trials, refractory,
     statistics, frames
         None where they cannot exist; `reasons` then says why, under the same name.
+    covariates : tuple of CovariateSummary
+        Units, range and missing share of running, pupil, ...; empty without any.
     overlap : str
         Whether frames of the test or of held-out data are also in the training movie.
     alignment : Alignment or None
@@ -88,6 +86,7 @@ class StimulusInspection:
     refractory: Refractory | None = None
     statistics: StimulusStatistics | None = None
     frames: FrameTiming | None = None
+    covariates: tuple[CovariateSummary, ...] = ()
     overlap: str = ""
     alignment: Alignment | None = None
 
@@ -298,6 +297,7 @@ def _inspect_stimulus(view: Recording, name: str) -> StimulusInspection:
         ceilings=found_ceilings,
         over_trials=over_trials,
         reasons=reasons,
+        covariates=summarize_covariates(list(roles.values())),
         **found,
     )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neuromodels.analysis.alignment import LIMITS
+from neuromodels.analysis.covariate_inspection import covariate_lines
 from neuromodels.datasets.recording import format_duration, frame_size
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def inspection_text(found: Inspection) -> str:
             lines += ["", "   ".join(part for part in (stimulus.name, size) if part)]
         lines += _roles(stimulus)
         lines += ["", *_neurons(stimulus, found), "", *_drift(stimulus, found)]
-        lines += ["", *stimulus_lines(stimulus)]
+        lines += ["", *stimulus_lines(stimulus), *covariate_lines(stimulus.covariates)]
     notes = [str(item) for item in found.notes] + [f"note: {item}" for item in found.remarks]
     if notes:
         lines += ["", _count(len(notes), "note")]
@@ -131,6 +132,8 @@ def _neurons(stimulus: StimulusInspection, found: Inspection) -> list[str]:
         )
     if "ceiling_interval" in stimulus.reasons:
         after.append(f"  no interval of CC_max: {stimulus.reasons['ceiling_interval']}")
+    for why in sorted({str(why) for why in interval.reason if why} if interval else ()):
+        after.append(f"  {NONE} for an interval: {why}")
     return [head, *_table(heads, rows, left=left), *after, *_without_spikes(stimulus)]
 
 

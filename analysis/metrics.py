@@ -27,7 +27,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from neuromodels.analysis.sums import Sums, divide, likelihood_sums, moment_sums, signal_power_of
+from neuromodels.analysis.sums import (
+    Sums,
+    divide,
+    likelihood_sums,
+    moment_sums,
+    signal_power_of,
+    square_sums,
+)
 
 REDUCTIONS = ("none", "mean", "ratio")
 
@@ -40,7 +47,7 @@ class Metric:
     ----------
     name : str
     kind : str
-        "moments" or "likelihood": which sums it reads.
+        "moments", "likelihood" or "squares": which sums it reads.
     min_trials : int
     terms, formula : callable
         Sums to terms (..., neuron); terms to the score.
@@ -57,11 +64,12 @@ class Metric:
 
     def sums(self, prediction, responses, blocks=None, null_rate=None) -> Sums:
         """The sums that this score reads."""
-        if self.kind == "likelihood":
-            if null_rate is None:
-                raise ValueError(f"null_rate: {self.name} needs the training mean of each cell")
-            return likelihood_sums(prediction, responses, null_rate, blocks)
-        return moment_sums(prediction, responses, blocks, min_trials=self.min_trials)
+        if self.kind == "moments":
+            return moment_sums(prediction, responses, blocks, min_trials=self.min_trials)
+        if null_rate is None:
+            raise ValueError(f"null_rate: {self.name} needs the training mean of each cell")
+        sums = likelihood_sums if self.kind == "likelihood" else square_sums
+        return sums(prediction, responses, null_rate, blocks)
 
     def evaluate(self, arrays: dict[str, np.ndarray], reduction: str = "none") -> np.ndarray:
         """Score from summed (neuron, ...) or weighted (resample, neuron, ...) sums."""
@@ -252,6 +260,22 @@ def deviance_explained(prediction, responses, null_rate, *, reduction: str = "no
     return _score(DEVIANCE_EXPLAINED, prediction, responses, reduction, null_rate)
 
 
+def variance_explained(prediction, responses, null_rate, *, reduction: str = "none") -> np.ndarray:
+    """R² on data that the fit has not seen: 0 for the training mean, 1 if every value is predicted.
+
+    Parameters and result as `bits_per_spike`, in the units of the responses: traces (ΔF/F,
+    deconvolved), rates or counts, negative values allowed. Gain and offset cost, and the noise of
+    single trials counts as unexplained. NaN for a trace that never leaves its training mean.
+    "ratio" weighs cells by their variance; for traces of unlike scale prefer "mean".
+
+    Notes
+    -----
+    1 - Σ (y - ŷ)² / Σ (y - ȳ_train)², over bins and trials. The mean of the *test* in its place
+    would make the reference know the answer.
+    """
+    return _score(VARIANCE_EXPLAINED, prediction, responses, reduction, null_rate)
+
+
 def _score(metric: Metric, prediction, responses, reduction, null_rate=None) -> np.ndarray:
     if prediction is None and metric is not EXPLAINABLE_FRACTION:
         raise ValueError(f"prediction: None; {metric.name} needs one")
@@ -354,6 +378,13 @@ DEVIANCE_EXPLAINED = Metric(
     lambda a: (a["deviance"], a["null_deviance"]),
     lambda model, null: 1 - divide(model, null),
 )
+VARIANCE_EXPLAINED = Metric(
+    "variance_explained",
+    "squares",
+    1,
+    lambda a: (a["error"], a["null_error"]),
+    lambda error, null: 1 - divide(error, null),
+)
 
 METRICS = {
     metric.name: metric
@@ -366,5 +397,6 @@ METRICS = {
         EXPLAINABLE_FRACTION,
         BITS_PER_SPIKE,
         DEVIANCE_EXPLAINED,
+        VARIANCE_EXPLAINED,
     )
 }

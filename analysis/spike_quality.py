@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
 
 from neuromodels.analysis.drift import MIN_ROWS, Drift, Responses, trend
 from neuromodels.analysis.sums import divide
@@ -15,7 +13,6 @@ from neuromodels.analysis.sums import divide
 WIDEST_BIN = 0.0021
 #: Spikes closer than `REFRACTORY` s to the one before, as a share, that are too many.
 REFRACTORY, TOO_MANY = 0.0015, 0.01
-MIN_TRIALS = 10  # fewer have no interval: its coverage was not shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +35,6 @@ class Refractory:
     share_one: np.ndarray
     share_two: np.ndarray
     violates: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class CeilingInterval:
-    """95 % interval of CC_max, per neuron, from the trials; NaN where there is none."""
-
-    low: np.ndarray
-    high: np.ndarray
 
 
 def refractory(session: list[Responses], kind: str) -> Refractory | str:
@@ -112,51 +101,3 @@ def gain_over_trials(values: np.ndarray) -> Drift | str:
         rows.append(divide((others * trial).sum(axis=0), (others**2).sum(axis=0)))
     rows = np.array(rows)
     return trend(f"{len(y)} trials", divide(rows, rows.mean(axis=0)))
-
-
-def ceiling_interval(values: np.ndarray, level: float = 0.95) -> CeilingInterval | str:
-    """Confidence interval of CC_max over the choice of trials, or why there is none.
-
-    Parameters
-    ----------
-    values : array (trial, time, neuron)
-
-    Returns
-    -------
-    CeilingInterval or str
-
-    Notes
-    -----
-    Jackknife-t over trials, of the logarithm of signal over noise power, for the stimulus that was
-    shown. In simulation (Poisson neurons of 1 to 30 Hz, 300 to 700 bins of 10 ms, 10 to 54 trials,
-    CC_max from 0.6 to 0.99) intervals called 95 % cover the truth in 93 to 97 % of runs. There is
-    none with fewer than 10 trials, and none for a CC_max below 0.6 or hardly known.
-    """
-    n = len(values)
-    if n < MIN_TRIALS:
-        return f"fewer than {MIN_TRIALS} trials"
-    y = np.asarray(values, np.float64)
-    y = y[:, np.isfinite(y).all(axis=(0, 2))]
-    if y.shape[1] < 100:
-        return "trials share fewer than 100 bins"
-    y = y - y.mean(axis=1, keepdims=True)
-    total = y.sum(axis=0)
-    own, whole = (y**2).sum(axis=1), (total**2).sum(axis=0)  # (trial, neuron), (neuron,)
-    without = whole - 2 * (y * total).sum(axis=1) + own
-    ratio = _log_signal_to_noise(own.sum(axis=0), whole, n)
-    left_out = _log_signal_to_noise(own.sum(axis=0) - own, without, n - 1)
-    pseudo = n * ratio - (n - 1) * left_out
-    centre = pseudo.mean(axis=0)
-    half = stdtrit(n - 1, 0.5 + level / 2) * pseudo.std(axis=0, ddof=1) / math.sqrt(n)
-    with np.errstate(over="ignore", invalid="ignore"):
-        low, high = (1 / np.sqrt(1 + np.exp(-(centre + side * half)) / n) for side in (-1, 1))
-    known = np.isfinite(low) & np.isfinite(high) & (half < 1) & (ratio > math.log(0.5625 / n))
-    return CeilingInterval(np.where(known, low, np.nan), np.where(known, high, np.nan))
-
-
-def _log_signal_to_noise(power_of_trials, power_of_sum, n: int) -> np.ndarray:
-    """Logarithm of signal over noise power of a single trial, NaN where no signal is left."""
-    noise = (power_of_trials - power_of_sum / n) / (n - 1)
-    signal = (power_of_sum / n - noise) / n
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log(np.where(signal > 0, signal, np.nan) / noise)

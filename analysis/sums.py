@@ -126,17 +126,57 @@ def likelihood_sums(prediction, responses, null_rate, blocks=None) -> Sums:
         if np.any(values < 0):
             where = tuple(int(i) for i in np.argwhere(values < 0)[0])
             raise ValueError(f"{name}: negative at index {where}; counts and rates are >= 0")
-    null_rate = np.asarray(null_rate, float)
-    n_neurons = data.responses.shape[2]
-    if null_rate.shape != (n_neurons,):
-        raise ValueError(f"null_rate: has shape {null_rate.shape}, expected ({n_neurons},)")
-    if not np.all(np.isfinite(null_rate) & (null_rate >= 0)):
-        raise ValueError("null_rate: must be finite and >= 0 for every neuron")
+    null_rate = _checked_reference(null_rate, data.responses.shape[2])
+    if (null_rate < 0).any():
+        raise ValueError("null_rate: must be >= 0 for every neuron")
 
     def build(part, prediction, responses):
         return _likelihood_of(prediction, responses, null_rate[part])
 
     return _over_neurons(data, build, pass_slice=True)
+
+
+def square_sums(prediction, responses, null_rate, blocks=None) -> Sums:
+    """Sums for the share of variance explained on single trials, negative values allowed.
+
+    Parameters
+    ----------
+    prediction : array (time, neuron) or (trial, time, neuron)
+        Predicted response per bin, in the units of the responses.
+    responses : array (trial, time, neuron) or (time, neuron)
+        Traces, rates or counts, NaN where missing.
+    null_rate : array (neuron,)
+        Response of the reference model: each cell's mean over the *training* data.
+    blocks : array (time,), optional
+        Label of the block that each bin belongs to.
+
+    Returns
+    -------
+    Sums
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, or a value is infinite.
+    """
+    data = checked(prediction, responses, blocks)
+    if prediction is None:
+        raise ValueError("prediction: None; an error needs a predicted response")
+    null_rate = _checked_reference(null_rate, data.responses.shape[2])
+
+    def build(part, prediction, responses):
+        return _squares_of(prediction, responses, null_rate[part])
+
+    return _over_neurons(data, build, pass_slice=True)
+
+
+def _checked_reference(null_rate, n_neurons: int) -> np.ndarray:
+    null_rate = np.asarray(null_rate, float)
+    if null_rate.shape != (n_neurons,):
+        raise ValueError(f"null_rate: has shape {null_rate.shape}, expected ({n_neurons},)")
+    if not np.isfinite(null_rate).all():
+        raise ValueError("null_rate: must be finite for every neuron")
+    return null_rate
 
 
 def pair_covariances(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -327,3 +367,11 @@ def _likelihood_of(prediction, responses, null_rate) -> Iterator[tuple[str, obje
         }
     for name, term in terms.items():
         yield name, term if term.ndim == 2 else term.sum(axis=0)
+
+
+def _squares_of(prediction, responses, null_rate) -> Iterator[tuple[str, object]]:
+    present = np.isfinite(responses) & np.isfinite(prediction)
+    yield "n", present.any(axis=0).astype(float)
+    for name, guess in (("error", prediction), ("null_error", null_rate)):
+        # Trial by trial: the mean over trials would lose the digits of a small difference.
+        yield name, (np.where(present, responses - guess, 0.0) ** 2).sum(axis=0)

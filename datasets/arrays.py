@@ -22,13 +22,16 @@ from neuromodels.datasets.building import (
     concatenate_roles,
     stack_trials,
 )
+from neuromodels.datasets.covariate_arrays import add_covariates, same_covariates
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.labelled import (
     labelled_movie,
     labelled_response,
     name_neurons,
     same_neurons,
+    stated_background,
     stated_width,
+    stimulus_facts,
 )
 from neuromodels.datasets.objects import is_positional, trial_units, units_of
 from neuromodels.datasets.recording import KINDS, Recording
@@ -54,12 +57,16 @@ def recording_from_arrays(
     test_frame_times=None,
     repeats_stimulus=None,
     repeats_counts=None,
+    covariates=None,
+    heldout_covariates=None,
+    test_covariates=None,
+    covariate_units=None,
     neurons: Sequence[str] | None = None,
     kind: str | None = None,
     response_units: str | None = None,
     stimulus_name: str = "stimulus",
     stimulus_units: str | None = None,
-    background: float = 0.0,
+    background: float | None = None,
     pixel_units: str | None = None,
     attrs: Mapping | None = None,
 ) -> Recording:
@@ -70,7 +77,8 @@ def recording_from_arrays(
     stimulus : (frame,), (frame, y), (frame, y, x) or (frame, channel, y, x)
         Unrepeated movie for training: full field, bars, grey, or with channels. An
         `xarray.DataArray` goes by the names of its dimensions, in any order: frame (or time),
-        channel, y, x; its coordinates give frame_times and the positions of the pixels.
+        channel, y, x; its coordinates give frame_times and the positions of the pixels, its
+        attributes the background and what is known of the stimulus (generator, seed, ...).
     counts : (bin, neuron), optional
         Spike counts (or rates, or traces, see `kind`). Give these or `spike_times`. Dimensions
         of a DataArray: time, neuron and, with repeats, trial; its coordinates give the neurons,
@@ -97,6 +105,13 @@ def recording_from_arrays(
         movies: a list of movies and a list of their counts (or spike times).
     repeats_stimulus, repeats_counts
         More repeats, for couplings; the stimulus may be unknown (None).
+    covariates, heldout_covariates, test_covariates : optional
+        Running speed, pupil, ... in the bins of each role: (bin, covariate), a DataArray (time,
+        covariate), or {name: (bin,)}; {name: (times, values)} is sampled as you like, in seconds
+        on the clock of the bins. Of repeats: (trial, bin, covariate) or {name: (trial, bin)}.
+        NaN where unknown. See `attach_covariates` for series of a whole session.
+    covariate_units : str or dict, optional
+        Of all covariates, or of each by name.
     neurons : list of str, optional
         Unique identifiers (default: those of spikes or counts, else "0", "1", ...).
     kind : {"count", "rate", "trace"}
@@ -104,8 +119,9 @@ def recording_from_arrays(
     response_units, stimulus_units, pixel_units : str, optional
         Units of the response, of the frames' values ("arbitrary"), and of the pixel positions
         ("pixel").
-    background : float
-        What the screen shows in bins without a frame.
+    background : float, optional
+        What the screen shows in bins without a frame (default: what a labelled `stimulus` says,
+        else 0).
     attrs : dict, optional
         Species, area, licence, source, ...
 
@@ -152,6 +168,7 @@ def recording_from_arrays(
     roles = {
         "train": _unrepeated("", stimulus, counts, spike_times, frame_times, blocks, common),
     }
+    roles["train"] = _with_covariates(roles["train"], "", covariates, covariate_units)
     if any(item is not None for item in (heldout_stimulus, heldout_counts, heldout_spike_times)):
         roles["heldout"] = _unrepeated(
             "heldout_",
@@ -162,18 +179,33 @@ def recording_from_arrays(
             heldout_blocks,
             common,
         )
-    if any(item is not None for item in (test_stimulus, test_counts, test_spike_times)):
-        roles["test"] = _repeated(
-            "test_", test_stimulus, test_counts, test_spike_times, test_frame_times, common
+        roles["heldout"] = _with_covariates(
+            roles["heldout"], "heldout_", heldout_covariates, covariate_units
         )
+    if any(item is not None for item in (test_stimulus, test_counts, test_spike_times)):
+        said = [test_stimulus, test_counts, test_spike_times, test_frame_times, test_covariates]
+        roles["test"] = _repeated("test_", *said, covariate_units, common)
     if repeats_counts is not None:
         roles["repeats"] = _repeated(
-            "repeats_", repeats_stimulus, repeats_counts, None, None, common
+            "repeats_", repeats_stimulus, repeats_counts, None, None, None, None, common
         )
     elif repeats_stimulus is not None:
         raise _bad("repeats_counts", "is missing", "Give it along with repeats_stimulus.")
+    movies = {"train": stimulus, "heldout": heldout_stimulus, "test": test_stimulus}
+    for role, movie in (movies | {"repeats": repeats_stimulus}).items():
+        if role in roles and "stimulus" in roles[role]:
+            roles[role]["stimulus"].attrs.update(stimulus_facts(movie))
+    if background is None:
+        said = stated_background(stimulus, "recording_from_arrays: stimulus: background")
+        background = 0.0 if said is None else said
+    for prefix, given in (("heldout_", heldout_covariates), ("test_", test_covariates)):
+        if given is not None and prefix[:-1] not in roles:
+            raise _bad(f"{prefix}covariates", "has no stimulus", f"Give {prefix}stimulus, too.")
     names, roles = same_neurons(roles, "recording_from_arrays")
+    roles, said = same_covariates(roles, "recording_from_arrays")
     attrs, metadata = dict(attrs or {}), {}
+    if said:
+        attrs["notes"] = [*attrs.get("notes", []), *said]
     if spike_times is not None:
         units = units_of(spike_times, "recording_from_arrays: spike_times")
         metadata = units.metadata
@@ -183,7 +215,10 @@ def recording_from_arrays(
         neurons=names if neurons is None else neurons,
         attrs={name: value for name, value in attrs.items() if name != "notes" or value},
         unit_metadata=metadata,
-        stimulus_attrs={stimulus_name: {"background": background}},
+        stimulus_attrs={
+            stimulus_name: {"background": background}
+            | {key: fact for key, fact in stimulus_facts(stimulus).items() if key == "generator"}
+        },
     )
 
 
@@ -244,9 +279,12 @@ def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, comm
     return name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
 
 
-def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.Dataset:
+def _repeated(
+    prefix, stimulus, counts, spike_times, frame_times, covariates, units, common
+) -> xr.Dataset:
     if isinstance(stimulus, (list, tuple)):
-        for name, given in (("counts", counts), ("spike_times", spike_times)):
+        per_movie = (("counts", counts), ("spike_times", spike_times), ("covariates", covariates))
+        for name, given in per_movie:
             if given is not None and len(given) != len(stimulus):
                 raise _bad(
                     f"{prefix}{name}",
@@ -258,7 +296,8 @@ def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.
             onsets = None if frame_times is None else frame_times[i]
             count = None if counts is None else counts[i]
             spikes = None if spike_times is None else spike_times[i]
-            movies.append(_repeated(prefix, movie, count, spikes, onsets, common))
+            told = None if covariates is None else covariates[i]
+            movies.append(_repeated(prefix, movie, count, spikes, onsets, told, units, common))
         parts = {f"{prefix}stimulus[{i}]": movie for i, movie in enumerate(movies)}
         names, parts = same_neurons(parts, "recording_from_arrays")
         joined = concatenate_roles(list(parts.values()), f"recording_from_arrays: {prefix}stimulus")
@@ -314,7 +353,13 @@ def _repeated(prefix, stimulus, counts, spike_times, frame_times, common) -> xr.
         where=where,
         **common,
     )
-    return name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
+    role = name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
+    return _with_covariates(role, prefix, covariates, units)
+
+
+def _with_covariates(role: xr.Dataset, prefix: str, given, units) -> xr.Dataset:
+    where = f"recording_from_arrays: {prefix}covariates"
+    return add_covariates(role, given, where, units)
 
 
 def _movie(prefix: str, stimulus, frame_times, common: dict):

@@ -146,10 +146,11 @@ def frames_on_screen(
 
 
 def group_bins(values: np.ndarray, n_groups: int, per_group: int, axis: int, how: str):
-    """Join consecutive bins: `how` is "sum" (counts) or "mean" (rates, traces, covariates).
+    """Join bins: "sum" (counts), "mean" (rates, traces) or "mean of known" (covariates).
 
     The first `n_groups * per_group` bins along `axis` are used. Integers are summed as int32,
-    floating point in its own type; a group that misses a bin (NaN) is NaN.
+    floating point in its own type. A group that misses a bin (NaN) is NaN; with "mean of known",
+    one that misses all.
     """
     values = np.moveaxis(values, axis, 0)[: n_groups * per_group]
     grouped = values.reshape(n_groups, per_group, *values.shape[1:])
@@ -159,6 +160,10 @@ def group_bins(values: np.ndarray, n_groups: int, per_group: int, axis: int, how
         joined = grouped[:, 0].astype(np.int32 if integer else values.dtype)
         for i in range(1, per_group):
             joined += grouped[:, i]
+    elif how == "mean of known" and values.dtype.kind == "f":
+        known = ~np.isnan(grouped)
+        with np.errstate(invalid="ignore"):
+            joined = np.where(known, grouped, 0).sum(axis=1) / known.sum(axis=1, dtype=values.dtype)
     else:
         joined = grouped.mean(axis=1)
     return np.moveaxis(joined, 0, axis)

@@ -57,7 +57,13 @@ def regroup(role: xr.Dataset, per_group: int) -> xr.Dataset:
 
     count = role["response"].attrs.get("kind") == "count"
     joined = {}
-    for name, how in (("response", "sum" if count else "mean"), ("covariates", "mean")):
+    for name, how in (
+        ("response", "sum" if count else "mean"),
+        ("covariates", "mean of known"),
+        # Expected counts of a simulated recording.
+        ("true_rate", "sum"),
+        ("conditional_rate", "sum"),
+    ):
         if name in role:
             variable = role[name]
             values = _join_blocks(variable, runs, groups, per_group, how)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from neuromodels.datasets.binning import bin_edges, exact_bin_width, smallest_unsigned
 from neuromodels.datasets.blocks import stored_width
+from neuromodels.datasets.covariate_labels import joined_covariates, label_covariates
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.recording import Recording
@@ -37,6 +38,7 @@ def build_role(
     pixel_units: str = "pixel",
     covariates=None,
     covariate_names: Sequence[str] | None = None,
+    covariate_units: Sequence[str] | None = None,
     attrs: Mapping | None = None,
     where: str = "arrays",
 ) -> xr.Dataset:
@@ -60,7 +62,8 @@ def build_role(
     trials : (trial,) integers, optional
         Labels of the trials (default 0, 1, ...).
     covariates : (bin, covariate) or (trial, bin, covariate), optional
-        Running speed, pupil, ...; `covariate_names` labels them.
+        Running speed, pupil, ...; `covariate_names` labels them, `covariate_units` says the unit
+        of each.
     attrs : dict, optional
         Attributes of the role; `selection` says why these data have this role.
     where : str
@@ -103,11 +106,9 @@ def build_role(
             {"units": "1", "description": "index of the frame at the bin's centre, -1 for none"},
         )
     if covariates is not None:
-        covariates = np.asarray(covariates)
-        dims = ("trial", "time", "covariate")[-covariates.ndim :]
-        names = covariate_names or [str(i) for i in range(covariates.shape[-1])]
-        variables["covariates"] = (dims, covariates, {"units": "arbitrary"})
-        coords["covariate"] = ("covariate", np.asarray(names, dtype=str))
+        labelled = label_covariates(np.asarray(covariates), covariate_names, covariate_units)
+        variables |= labelled[0]
+        coords |= labelled[1]
     _agree(variables, coords, where)
     return xr.Dataset(variables, coords, dict(attrs or {}))
 
@@ -240,6 +241,7 @@ def concatenate_roles(roles: Sequence[xr.Dataset], where: str = "arrays") -> xr.
         x=first["x"].values,
         pixel_units=first["y"].attrs["units"],
         attrs={**first.attrs, **_total_outside(roles)},
+        **joined_covariates(roles, n_trials),
     )
 
 

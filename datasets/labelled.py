@@ -14,6 +14,8 @@ from neuromodels.datasets.frames import KEEP_BELOW_BYTES
 
 MOVIE = ("frame", "channel", "y", "x")
 RESPONSE = ("trial", "time", "neuron")
+#: Attributes of a movie that have places of their own in a recording.
+OWN_PLACE = ("units", "background")
 SECONDS = {
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), 1e-3),
@@ -96,6 +98,26 @@ def labelled_movie(stimulus, where: str) -> LabelledMovie:
         units,
         pixel_units.pop() if len(pixel_units) == 1 else None,
     )
+
+
+def stimulus_facts(stimulus) -> dict:
+    """What a labelled movie says of itself: generator, seed, times of events, ..."""
+    attrs = stimulus.attrs if isinstance(stimulus, xr.DataArray) else {}
+    return {name: fact for name, fact in attrs.items() if name not in OWN_PLACE}
+
+
+def stated_background(stimulus, where: str) -> float | None:
+    """Intensity between frames that a labelled movie says.
+
+    Raises
+    ------
+    InputError
+        If it is no number.
+    """
+    value = stimulus.attrs.get("background") if isinstance(stimulus, xr.DataArray) else None
+    if value is None or (isinstance(value, (int, float, np.number)) and np.isfinite(value)):
+        return None if value is None else float(value)
+    raise InputError(f"is {value!r}"[:80], where=where, remedy="Give the intensity, a number.")
 
 
 def labelled_response(response, where: str, width: Fraction) -> LabelledResponse:

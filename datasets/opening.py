@@ -10,6 +10,7 @@ from tokenize import TokenError
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from neuromodels.datasets.covariate_choice import choose_covariates
 from neuromodels.datasets.errors import InputError, RecordingError
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.sources import HDF5, Source
@@ -34,7 +35,7 @@ FORMATS = (
     "mapped",
 )
 #: What every format takes.
-COMMON_OPTIONS = ("bin_width", "stimulus", "test")
+COMMON_OPTIONS = ("bin_width", "stimulus", "test", "covariates")
 #: Read in any file or folder that a mapping describes, whatever its own layout.
 MAPPED = "mapped"
 READABLE = (
@@ -60,7 +61,7 @@ UNREADABLE = (
 
 
 def open_recording(
-    path, *, bin_width=None, stimulus=None, test=None, **options
+    path, *, bin_width=None, stimulus=None, test=None, covariates=None, **options
 ) -> Recording | ImageRecording:
     """Open a recording from a file: spikes in bins, the frames that were shown, and the test.
 
@@ -83,6 +84,10 @@ def open_recording(
         trials, ``"kind == 'repeat'"``; or stretches of time in seconds, one per repeat; or
         ``"none"``. By default, trials whose frames are identical are the test;
         ``recording.attrs["notes"]`` and ``role.attrs["selection"]`` say what was chosen and why.
+    covariates : str, list of str, dict or DataFrame, optional
+        Running, pupil, ...: a csv or npz file, or anything else that `attach_covariates` takes; or
+        names of those that the file holds (several: a list, or with commas between; files may be
+        among them). By default all that the file holds; ``"none"`` leaves them out.
     **options
         Of the format. An option that it does not have is refused with a list of those it has.
 
@@ -101,7 +106,15 @@ def open_recording(
     try:
         reader = _reader(source, options)
         _check_options(source, options, reader)
-        return reader.read(source, bin_width=bin_width, stimulus=stimulus, test=test, **options)
+        folder = source.path if source.is_folder or source.path is None else source.path.parent
+        told = choose_covariates(covariates, folder)
+        chooses = getattr(reader, "CHOOSES_COVARIATES", False)
+        if chooses:
+            options["covariates"] = told.names
+        recording = reader.read(
+            source, bin_width=bin_width, stimulus=stimulus, test=test, **options
+        )
+        return told.applied(recording, names_are_read=chooses)
     except RecordingError:
         raise
     except InputError as error:

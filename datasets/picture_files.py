@@ -39,9 +39,64 @@ def open_pictures(path: str | Path) -> tuple[xr.Variable, list[str], str]:
     InputError
         If there are no pictures, they differ in size, or a name leads out of the archive.
     """
+    store, order, names = _opened(path)
+    return (
+        lazy_variable(("stimulus", "channel", "y", "x"), _Pictures(store, order)),
+        names,
+        (store.identity(order)),
+    )
+
+
+class GreyPictures:
+    """Pictures of any sizes, in shades of grey: for movies that wander over them.
+
+    Parameters
+    ----------
+    path : str or Path
+        Zip archive or folder.
+
+    Attributes
+    ----------
+    names : list of str
+        File names without folder and ending, in the order of their numbers.
+    sizes : list of (y, x)
+        Pixels.
+
+    Raises
+    ------
+    InputError
+        If there are no pictures, or one cannot be read.
+    """
+
+    def __init__(self, path: str | Path):
+        self._store, self._members, self.names = _opened(path)
+        widths = (_header(self._store, member)[0] for member in self._members)
+        self.sizes = [(height, width) for width, height in widths]
+
+    @property
+    def identity(self) -> str:
+        """sha256 over names, sizes and (in archives) checksums."""
+        return self._store.identity(self._members)
+
+    def where(self, index: int) -> str:
+        """File of a picture, for messages."""
+        return f"{self._store.path}: {self._members[index]}"
+
+    def read(self, index: int) -> np.ndarray:
+        """Grey levels (y, x), uint8, those of colours by luminance (ITU-R 601)."""
+        pixels = _pixels(self._store, self._members[index], "L")
+        if pixels.shape != self.sizes[index]:
+            raise _damaged(self._store, self._members[index], "it changed since it was opened")
+        return pixels
+
+
+def _opened(path: str | Path):
+    """Folder or archive, its pictures in the order of their numbers, and their names."""
     path = Path(path)
     if not path.exists():
-        raise InputError("does not exist", where=str(path), remedy="Check images=.")
+        raise InputError(
+            "does not exist", where=str(path), remedy="Check the path of the pictures."
+        )
     store = _Folder(path) if path.is_dir() else _Archive(path)
     if not store.members:
         raise InputError(
@@ -62,11 +117,7 @@ def open_pictures(path: str | Path) -> tuple[xr.Variable, list[str], str]:
                 where=str(path),
                 remedy="File names without folder and ending must differ.",
             )
-    return (
-        lazy_variable(("stimulus", "channel", "y", "x"), _Pictures(store, order)),
-        names,
-        (store.identity(order)),
-    )
+    return store, order, names
 
 
 class _Pictures:
@@ -103,11 +154,7 @@ class _Pictures:
         return out
 
     def _decode(self, member: str) -> np.ndarray:
-        with _picture(self.store, member) as picture:
-            try:
-                pixels = np.asarray(picture.convert(self.mode))
-            except (OSError, ValueError, SyntaxError) as error:
-                raise _damaged(self.store, member, error) from error
+        pixels = _pixels(self.store, member, self.mode)
         pixels = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
         if pixels.shape != self.shape[1:]:
             raise _damaged(self.store, member, "it changed since it was opened")
@@ -204,6 +251,15 @@ def _digest(items) -> str:
 def _header(store, member: str) -> tuple[tuple[int, int], str]:
     with _picture(store, member) as picture:
         return picture.size, picture.mode
+
+
+def _pixels(store, member: str, mode: str) -> np.ndarray:
+    """(y, x[, channel]), uint8."""
+    with _picture(store, member) as picture:
+        try:
+            return np.asarray(picture.convert(mode))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise _damaged(store, member, error) from error
 
 
 def _picture(store, member: str):

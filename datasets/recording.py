@@ -13,6 +13,7 @@ import xarray as xr
 
 from neuromodels.datasets.binning import exact_bin_width
 from neuromodels.datasets.blocks import Block, block_runs, make_blocks, regroup, stored_width
+from neuromodels.datasets.covariate_labels import covariate_names
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import Frames
 
@@ -89,6 +90,23 @@ class Recording:
     def identity(self) -> str:
         """Hash of the source (sha256), stored in every result."""
         return str(self.tree.attrs.get("identity", ""))
+
+    @property
+    def truth(self) -> xr.Dataset:
+        """What is known of a simulated retina: filters, weights, kernels, gain (`true_...`).
+
+        The true rates stand in the roles: `recording.test["true_rate"]`.
+
+        Raises
+        ------
+        InputError
+            If the recording is no simulation.
+        """
+        found = self.tree.to_dataset(inherit=False)
+        names = [name for name in found.data_vars if str(name).startswith("true_")]
+        if not names:
+            raise self._error("is no simulation", "truth", "Make one with simulate_retina.")
+        return found[names].assign_attrs(found.attrs.get("simulation", {}))
 
     @property
     def stored_bin_width(self) -> float:
@@ -267,7 +285,8 @@ class Recording:
         dataset = node[role].to_dataset()
         # Coordinates of the root that describe units with axes of their own (an outline of a
         # receptive field) are inherited by every node; they do not belong to a role.
-        used = {dim for variable in dataset.data_vars.values() for dim in variable.dims}
+        own = node[role].to_dataset(inherit=False).variables.values()
+        used = {dim for variable in own for dim in variable.dims}
         return dataset.drop_vars(
             [name for name in dataset.coords if name in dataset.dims and name not in used]
         )
@@ -299,6 +318,7 @@ def _role_summary(stimulus: str, role: str, dataset: xr.Dataset) -> dict:
         "n_neurons": dataset.sizes.get("neuron", 0),
         "kind": dataset["response"].attrs.get("kind"),
         "selection": dataset.attrs.get("selection", ""),
+        "covariates": covariate_names(dataset),
     }
     if "stimulus" in dataset:
         movie = dataset["stimulus"]
@@ -337,4 +357,7 @@ def _describe(recording: Recording) -> tuple[str, list[tuple[str, str, str]]]:
         blocks = f"{item['n_blocks']} blocks" if item["n_blocks"] != 1 else "1 block"
         said = item["selection"] or blocks
         rows.append((name, length, said))
+    covariates = list(dict.fromkeys(name for item in summaries for name in item["covariates"]))
+    if covariates:
+        rows.append(("covariates", ", ".join(covariates), ""))
     return "   ".join(part for part in parts if part), rows

@@ -105,7 +105,7 @@ def repeated_role(
             there = min(n_bins, whole_bins(float(lasts), width))
             response.append(responses.binned(float(movie.onsets[a]), width, there))
         parts.append(_stack(response, n_trials, n_bins))
-        starts = [float(movie.onsets[a]) for a, _ in trials]
+        starts.append([float(movie.onsets[a]) for a, _ in trials])
         jitter = [
             float(np.abs(movie.onsets[a:b] - movie.onsets[a] - own).max())
             for a, b in trials
@@ -128,7 +128,6 @@ def repeated_role(
         frames.append(np.arange(first, stop))
         n_frames += stop - first
         begin += max(n_bins * float(width), float(own[-1]) + movie.period)
-    one = len(choice.clips) == 1
     role = build_role(
         _select(movie.frames, np.concatenate(frames)),
         np.concatenate(parts, axis=1),
@@ -143,10 +142,19 @@ def repeated_role(
         attrs={"selection": choice.reason},
         where=movie.where,
     )
-    if one:
-        about = {"units": "s", "description": "onset of each repeat in the session"}
-        role = role.assign_coords(trial_start=("trial", np.array(starts), about))
-    return role, notes
+    return role.assign_coords(_trial_starts(starts, n_trials)), notes
+
+
+def _trial_starts(starts: list[list[float]], n_trials: int) -> dict:
+    """When each repeat began in the session: (trial,), or (trial, clip) of several clips."""
+    about = {"units": "s", "description": "onset of each repeat in the session"}
+    if len(starts) == 1:
+        return {"trial_start": ("trial", np.array(starts[0]), about)}
+    onsets = np.full((n_trials, len(starts)), np.nan)
+    for clip, of_clip in enumerate(starts):
+        onsets[: len(of_clip), clip] = of_clip
+    labels = ("clip", np.arange(len(starts)), {"units": "1", "description": "block of the clip"})
+    return {"trial_start": (("trial", "clip"), onsets, about), "clip": labels}
 
 
 def _joined_counts(parts: list[np.ndarray], kind: str) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.blocks import block_runs, stored_width
+from neuromodels.datasets.covariate_checks import check_covariates, check_same_covariates
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.overlap import Shown, find_overlap, fingerprint, shown_pictures
@@ -45,6 +46,7 @@ def validate(recording: Recording) -> Report:
             try:
                 _check_response(node, role, where, recording.neurons, found)
                 _check_time(node, where, found)
+                check_covariates(node, where, found)
                 if "stimulus" in node:
                     prints[role] = _check_frames(node, where, found)
             except OSError as error:
@@ -55,6 +57,7 @@ def validate(recording: Recording) -> Report:
                     "The file is damaged: copy or download it again.",
                 )
         _check_overlap(stimulus, prints, found)
+    check_same_covariates(recording, found)
     if len(set(widths.values())) > 1:
         said = ", ".join(f"{where} {float(width):.6g} s" for where, width in widths.items())
         add_error(found, "/", f"bin widths differ: {said}", "Store all roles at one bin width.")

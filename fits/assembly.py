@@ -54,7 +54,7 @@ def stored_predictions(fit: Fit, task: Task, stimulus: str) -> dict[str, list[Pr
     return found
 
 
-def _observed_dataset(observed: Observed, neurons: tuple[str, ...]) -> xr.Dataset:
+def _observed_dataset(observed: Observed, neurons: tuple[str, ...], units: str) -> xr.Dataset:
     blocks = observed.blocks
     response = observed.response if observed.repeated else observed.response[0]
     dims = ("trial", "time", "neuron") if observed.repeated else ("time", "neuron")
@@ -65,13 +65,13 @@ def _observed_dataset(observed: Observed, neurons: tuple[str, ...]) -> xr.Datase
     }
     if observed.repeated:
         coords["trial"] = max(blocks, key=lambda block: block.n_trials).trials
-    complete = not np.isnan(response).any()
+    whole = observed.kind == "count" and not np.isnan(response).any()
     return xr.Dataset(
         {
             "response": (
                 dims,
-                response.astype(np.int32) if complete else response.astype(np.float32),
-                {"units": "spikes per bin", "kind": "count"},
+                response.astype(np.int32) if whole else response.astype(np.float32),
+                {"units": units, "kind": observed.kind},
             ),
             "scored": (
                 "time",
@@ -124,13 +124,14 @@ def _ceilings(
         "explainable_fraction": explainable_fraction(responses),
         "oracle_jackknife": ceilings.oracle_jackknife(responses),
         "oracle_conservative": ceilings.oracle_conservative(responses),
-        "leave_one_out_bits_per_spike": ceilings.leave_one_out_psth_bits_per_spike(
+    }
+    if observed.kind == "count":
+        found["leave_one_out_bits_per_spike"] = ceilings.leave_one_out_psth_bits_per_spike(
             responses,
             reference,
             bin_width,
             blocks=observed.label[observed.scored],
-        ),
-    }
+        )
     facts |= {
         "signal_power": np.asarray(power[0]),
         "signal_power_error": np.asarray(power[1]),
@@ -172,7 +173,7 @@ class Assembly:
         self.seeds = tuple(dict.fromkeys(seed for _, seed in fits))
         self.scored_from = max(fit.attrs["settled_from_bin"] for fit in fits.values())
         self.observed = {
-            role: observe(blocks, self.scored_from)
+            role: observe(blocks, self.scored_from, task.data.response)
             for role, blocks in task.scored[stimulus].items()
         }
         self.predictions = {
@@ -230,11 +231,7 @@ class Assembly:
                 "no_interval": (("model", "metric"), no_interval.astype(str)),
                 "ceiling": (("ceiling_kind", "neuron"), np.array(list(found.values()))),
                 **{name: ("neuron", values) for name, values in facts.items()},
-                "training_rate": (
-                    "neuron",
-                    self.reference / self.task.data.bin_width,
-                    {"units": "Hz", "long_name": "mean rate in training: reference of the bits"},
-                ),
+                **self._reference(),
             },
             coords={
                 "model": list(self.labels),
@@ -252,17 +249,32 @@ class Assembly:
             attrs=self._facts(),
         )
 
+    def _reference(self) -> dict[str, Any]:
+        """What scores are relative to, by the name that it has in the file."""
+        if self.task.data.response == "count":
+            rate = self.reference / self.task.data.bin_width
+            about = {"units": "Hz", "long_name": "mean rate in training: reference of the bits"}
+            return {"training_rate": ("neuron", rate, about)}
+        about = {
+            "units": self.task.response_units,
+            "long_name": "mean in training: reference of the variance explained",
+        }
+        return {"training_mean": ("neuron", self.reference, about)}
+
     def _facts(self) -> dict[str, Any]:
         test, heldout = self.observed["test"], self.observed["heldout"]
         width = self.task.data.bin_width
         few = test is not None and test.n_trials <= FEW_TRIALS
-        low = float(np.median(self.reference)) < LOW_RATE
+        count = self.task.data.response == "count"
+        low = count and float(np.median(self.reference)) < LOW_RATE
+        on_heldout = "bits_per_spike" if count else "variance_explained"
         return {
             "stimulus": self.stimulus,
             "bin_width_s": width,
             "smoothing": "none",
             "scored_from_bin": self.scored_from,
-            "headline_metric": "bits_per_spike" if heldout is not None else "cc_norm",
+            "response": self.task.data.response,
+            "headline_metric": on_heldout if heldout is not None else "cc_norm",
             "headline_reduction": "ratio" if few and low else "mean",
             "n_trials": 0 if test is None else test.n_trials,
             "heldout_scored_s": 0.0 if heldout is None else float(heldout.scored.sum() * width),
@@ -316,7 +328,7 @@ class Assembly:
         for role, observed in self.observed.items():
             if observed is not None:
                 found[f"observed/{self.stimulus}/{role}"] = with_units(
-                    _observed_dataset(observed, self.task.data.neurons)
+                    _observed_dataset(observed, self.task.data.neurons, self.task.response_units)
                 )
         return found
 

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.opening import open_recording
 from neuromodels.datasets.recording import Recording
-from neuromodels.datasets.storage import SCHEMA_VERSION
-from neuromodels.fits.assembly import comparison_tree
 from neuromodels.fits.comparison import ON, Comparison, node_name
-from neuromodels.fits.fit import RESULT, Fit, fit_request, versions
-from neuromodels.fits.interrupts import plain_interrupts
-from neuromodels.fits.options import Request, make_request, make_requests
-from neuromodels.fits.progress import Progress, make_progress
-from neuromodels.fits.store import Store
-from neuromodels.fits.task import Task, prepare
-from neuromodels.fits.windows import candidate_histories
-from neuromodels.models import SEEDED, SPIKING, ModelSpec
+from neuromodels.fits.fit import RESULT, Fit
+from neuromodels.fits.options import make_request, make_requests
+from neuromodels.fits.progress import Progress
+from neuromodels.fits.runs import check_run, make_plan, opened, run
+from neuromodels.models import ModelSpec
 from neuromodels.options import OptionError
 
 if TYPE_CHECKING:
-    from neuromodels.encoding.base import EncodingModel
+    from neuromodels.fits.comparison_set import ComparisonSet
 
 #: What `compare` fits unless told otherwise.
 MODELS = ("ln", "glm", "retina-cnn")
@@ -47,13 +38,15 @@ def compare(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | Progress | None = None,
-) -> Comparison:
+) -> Comparison | ComparisonSet:
     """Fit models to a recording and compare them with each other and with the noise ceiling.
 
     Parameters
     ----------
-    recording : Recording or path
-        Spike counts with a `train` role; `heldout` and `test` where there are any.
+    recording : Recording, path, or sequence of these
+        Spike counts, rates or traces with a `train` role; `heldout` and `test` where there are
+        any. With several, each model is fitted to each, "retina-cnn-shared" with one core to
+        all, and scores are averaged over animals.
     models : sequence of str or ModelSpec
         Names such as "ln" or "retina-cnn:mcintosh2016", or what `nm.models.ln(...)` returns.
     seed : int
@@ -81,8 +74,8 @@ def compare(
 
     Returns
     -------
-    Comparison
-        Print it for the table; `plot()` it; `to_hdf5()` it.
+    Comparison or ComparisonSet
+        Print it for the table; `plot()` it; `to_hdf5()` it. A set for a sequence of recordings.
 
     Raises
     ------
@@ -93,19 +86,24 @@ def compare(
     """
     models = models.split(",") if isinstance(models, str) else list(models)
     requests = make_requests([m.strip() if isinstance(m, str) else m for m in models], options)
-    tree = _run(
-        recording,
-        requests,
+    data = {
+        "bin_width": bin_width,
+        "learn_from": _names(learn_from),
+        "score_on": _names(score_on),
+    }
+    keeping = {"out": out, "resume": resume, "overwrite": overwrite, "progress": progress}
+    if isinstance(recording, list | tuple):
+        from neuromodels.fits.recordings import compare_recordings
+
+        return compare_recordings(recording, requests, seed=seed, seeds=seeds, **data, **keeping)
+    check_run(seeds, out, resume)
+    tree = run(
+        [make_plan(opened(recording), requests, **data)],
         seed=seed,
         seeds=seeds,
-        bin_width=bin_width,
-        learn_from=_names(learn_from),
-        score_on=_names(score_on),
-        out=out,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
-        finish=lambda comparison: comparison.tree,
+        **keeping,
+        call=lambda calls: calls[0],
+        finish=lambda found: found[0].tree,
     )
     return Comparison(tree)
 
@@ -123,13 +121,14 @@ def fit(
     overwrite: bool = False,
     progress: bool | Progress | None = None,
     **options: Any,
-) -> Fit:
+) -> Fit | ComparisonSet:
     """Fit one model to a recording and score it.
 
     Parameters
     ----------
-    recording : Recording or path
-        Spike counts with a `train` role.
+    recording : Recording, path, or sequence of these
+        Spike counts, rates or traces with a `train` role. With several, one core is fitted to
+        all, with a readout for each: only "retina-cnn" has one.
     model : str or ModelSpec
         A name such as "ln", or what `nm.models.ln(...)` returns.
     learn_from : str, optional
@@ -141,27 +140,34 @@ def fit(
 
     Returns
     -------
-    Fit
-        With `scores`.
+    Fit or ComparisonSet
+        With `scores`. For a sequence of recordings a set, whose members hold a fit each.
 
     Raises
     ------
     InputError, OptionError
         As for `compare`.
     """
-    tree = _run(
-        recording,
-        [make_request(model, options)],
+    request = make_request(model, options)
+    data = {
+        "bin_width": bin_width,
+        "learn_from": None if learn_from is None else [learn_from],
+        "score_on": _names(score_on),
+    }
+    keeping = {"out": out, "resume": resume, "overwrite": overwrite, "progress": progress}
+    if isinstance(recording, list | tuple):
+        from neuromodels.fits.recordings import compare_recordings, with_shared_core
+
+        requests = [with_shared_core(request)]
+        return compare_recordings(recording, requests, seed=seed, seeds=1, **data, **keeping)
+    check_run(1, out, resume)
+    tree = run(
+        [make_plan(opened(recording), [request], **data)],
         seed=seed,
         seeds=1,
-        bin_width=bin_width,
-        learn_from=None if learn_from is None else [learn_from],
-        score_on=_names(score_on),
-        out=out,
-        resume=resume,
-        overwrite=overwrite,
-        progress=progress,
-        finish=_single,
+        **keeping,
+        call=lambda calls: calls[0],
+        finish=lambda found: _single(found[0]),
     )
     return Fit(tree)
 
@@ -213,177 +219,11 @@ def comparison_of(fitted: Fit) -> Comparison:
     return Comparison(tree)
 
 
-def _label(request: Request, task: Task, tasks: list[Task]) -> str:
-    """Name of a model in tables and files; it says what it learned from where others differ."""
-    return request.label if len(tasks) == 1 else f"{request.label}@{task.name}"
-
-
-def _check(request: Request, task: Task) -> None:
-    """Refuse, before the first fit, a model that this recording cannot have."""
-    wanted, width = request.spec.resolve(), task.data.bin_width
-    try:
-        found = candidate_histories(wanted.history, task.partition, width, wanted.delay)
-        model = request.spec.build(task.data, history=found[0])
-        _check_length(model, task)
-        if len(task.learned) > 1 and request.spec.kind in SPIKING:
-            raise OptionError(
-                "learns from one stimulus at a time.", remedy="Name one of them as learn_from."
-            )
-    except OptionError as error:
-        said = str(error).removeprefix(f"{request.spec.name}: ")
-        where = f"{task.recording.source}: {request.label}"
-        raise OptionError(said, where) from error
-
-
-def _check_length(model: EncodingModel, task: Task) -> None:
-    blocks = [*task.partition.train, *task.partition.validation]
-    shortest = min(block.n_bins for block in blocks)
-    if model.lead_in >= shortest:
-        width = task.data.bin_width
-        raise OptionError(
-            f"looks back {model.lead_in * width:g} s, but the shortest block lasts "
-            f"{shortest * width:g} s.",
-            remedy="Give shorter histories; if the blocks should be longer, check that time is the "
-            "first axis of the movie.",
-        )
-
-
-def _call(jobs: list[tuple[Request, Task]], seeds: list[int]) -> dict[str, Any]:
-    """Everything that determines the result."""
-    return {
-        "recording": jobs[0][1].description(),
-        "models": [
-            {
-                "label": r.label,
-                "name": r.spec.name,
-                "options": r.spec.given(),
-                "splits": task.partition.description,
-            }
-            | asdict(r)
-            for r, task in jobs
-        ],
-        "seeds": seeds,
-        "versions": versions(),
-    }
-
-
-def _run(
-    recording: Recording | str | Path,
-    requests: list[Request],
-    *,
-    seed: int,
-    seeds: int,
-    bin_width: float | None,
-    learn_from: list[str] | None,
-    score_on: list[str] | None,
-    out: str | Path | None,
-    resume: bool,
-    overwrite: bool,
-    progress: bool | Progress | None,
-    finish: Callable[[Comparison], xr.DataTree],
-) -> xr.DataTree:
-    if seeds < 1:
-        raise OptionError(f"seeds = {seeds} must be at least 1.")
-    if resume and out is None:
-        raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
-    if isinstance(recording, str | Path):
-        recording = open_recording(recording)
-    tasks = [
-        prepare(recording, bin_width=bin_width, learn_from=one, score_on=score_on)
-        for one in learn_from or [None]
-    ]
-    shapes = {task.data.movie_shape for task in tasks}
-    if len(shapes) > 1:
-        raise InputError(
-            "the stimuli have frames of different sizes: models of one are not scored on another.",
-            where=f"{recording.source}: learn_from",
-            remedy="Compare models on each by itself.",
-        )
-    jobs = [
-        (replace(request, label=_label(request, task, tasks)), task)
-        for task in tasks
-        for request in requests
-    ]
-    for request, task in jobs:
-        _check(request, task)
-    all_seeds = list(range(seed, seed + seeds))
-    call = _call(jobs, all_seeds)
-    store = None
-    if out is not None:
-        store = Store(Path(out), call, resume=resume, overwrite=overwrite)
-        if resume and (done := store.result()) is not None:
-            store.clear()
-            return done
-        store.begin()
-    fits: dict[tuple[str, int], Fit] = {}
-    try:
-        with make_progress(progress) as telling:
-            for index, (request, task) in enumerate(jobs):
-                for one in all_seeds:
-                    learned = f" @{task.name}" if len(tasks) > 1 else ""
-                    telling.suffix = learned + (f" (seed {one})" if seeds > 1 else "")
-                    fits[request.label, one] = _one_fit(
-                        request, task, store, index, one, all_seeds[0], telling, fits
-                    )
-    except OptionError:
-        # The same call would fail again: there is nothing to resume.
-        if store is not None and not resume:
-            store.clear()
-        raise
-    tree = comparison_tree(tasks[0], fits)
-    tree.attrs = {
-        RESULT: "comparison",
-        "schema_version": SCHEMA_VERSION,
-        "call": call,
-        "recording": tasks[0].description(),
-        "notes": list(tasks[0].notes),
-        "versions": versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    tree = finish(Comparison(tree))
-    if store is not None:
-        store.write(tree)
-    return tree
-
-
-def _one_fit(
-    request: Request,
-    task: Task,
-    store: Store | None,
-    index: int,
-    seed: int,
-    first_seed: int,
-    progress: Progress,
-    done: dict[tuple[str, int], Fit],
-) -> Fit:
-    if store is not None and (found := store.finished(index, seed)):
-        progress.start(request.label, 1)
-        progress.finish("finished before")
-        return found
-    if seed != first_seed and request.spec.kind not in SEEDED:
-        # A convex fit has no chance in it: every seed has the same one.
-        tree = done[request.label, first_seed].tree.copy()
-        tree.attrs = dict(tree.attrs) | {"seed": seed}
-        return Fit(tree)
-    with plain_interrupts():
-        fitted = fit_request(
-            request,
-            task,
-            seed=seed,
-            search_seed=first_seed,
-            store=store.folder_of(index, seed) if store else None,
-            search_store=store.folder_of(index) if store else None,
-            progress=progress,
-        )
-    if store is not None:
-        store.keep(index, seed, fitted)
-    return fitted
-
-
 def predict(
-    result: Fit | Comparison,
+    result: Fit | Comparison | ComparisonSet,
     stimulus: Any,
     *,
+    member: str | None = None,
     model: str | None = None,
     seed: int | None = None,
 ) -> xr.DataTree:
@@ -391,10 +231,13 @@ def predict(
 
     Parameters
     ----------
-    result : Fit or Comparison
+    result : Fit, Comparison or ComparisonSet
         What `fit`, `compare` or `load` gave.
-    stimulus : Recording or array
-        A recording, or a movie (time, y, x) or (time, channel, y, x) with a frame per bin.
+    stimulus : Recording, DataArray or array
+        A recording; a labelled movie, as the generators of `stimuli` make; or frames (time, y, x)
+        or (time, channel, y, x), one per bin.
+    member : str, optional
+        Whose neurons, of a comparison over several recordings; needed if it has several.
     model : str, optional
         Which model of a comparison; needed if it has several.
     seed : int, optional
@@ -408,10 +251,11 @@ def predict(
     Raises
     ------
     OptionError
-        A comparison of several models, and none was named.
+        A comparison of several models or recordings, and none was named.
     InputError
         The stimulus does not fit the model.
     """
+    result = _member(result, member)
     if isinstance(result, Comparison):
         if model is None and len(result.models) > 1:
             raise OptionError(
@@ -425,3 +269,22 @@ def predict(
             remedy="Leave out model and seed.",
         )
     return result.predict(stimulus)
+
+
+def _member(result: Fit | Comparison | ComparisonSet, member: str | None) -> Fit | Comparison:
+    """One recording's comparison; what is no set is returned as it is."""
+    from neuromodels.fits.comparison_set import ComparisonSet
+
+    if not isinstance(result, ComparisonSet):
+        if member is not None:
+            raise OptionError(
+                f"there is one recording, and {member!r} was named as member.",
+                remedy="Leave out member.",
+            )
+        return result
+    if member is None and len(result) > 1:
+        raise OptionError(
+            "the comparison holds several recordings and none was named.",
+            remedy=f"Choose one of: {', '.join(result.names)} (member, --member).",
+        )
+    return result[member or result.names[0]]

@@ -16,6 +16,7 @@ from neuromodels.options import nearest
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from neuromodels.fits.comparison_set import ComparisonSet
     from neuromodels.fits.papers.reproduction import Reproduction
     from neuromodels.fits.superspike.record import SpikingRun
 
@@ -169,7 +170,7 @@ def node_name(label: str) -> str:
     return label.replace("/", "_")
 
 
-def load(path: str | Path) -> Fit | Comparison | SpikingRun | Reproduction:
+def load(path: str | Path) -> Fit | Comparison | ComparisonSet | SpikingRun | Reproduction:
     """Open any result; models are rebuilt from the file alone.
 
     Parameters
@@ -179,7 +180,7 @@ def load(path: str | Path) -> Fit | Comparison | SpikingRun | Reproduction:
 
     Returns
     -------
-    Fit, Comparison, SpikingRun or Reproduction
+    Fit, Comparison, ComparisonSet, SpikingRun or Reproduction
         Read lazily.
 
     Raises
@@ -193,6 +194,10 @@ def load(path: str | Path) -> Fit | Comparison | SpikingRun | Reproduction:
         return Comparison(tree)
     if kind == "fit":
         return Fit(tree)
+    if kind == "comparison set":
+        from neuromodels.fits.comparison_set import ComparisonSet
+
+        return ComparisonSet(tree)
     if kind == "spiking run":
         from neuromodels.fits.superspike.record import SpikingRun
 

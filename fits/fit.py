@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -18,10 +17,12 @@ from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.storage import SCHEMA_VERSION, write_tree
+from neuromodels.fits.covariates import check_covariates
 from neuromodels.fits.options import Request
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.predictions import N_RUNS, Prediction, predict_blocks
-from neuromodels.fits.progress import Progress
+from neuromodels.fits.progress import Progress, Stopwatch
+from neuromodels.fits.shown import MOVIE, blocks_to_predict, check_pixels
 from neuromodels.fits.task import Task
 from neuromodels.models import build_from_config
 
@@ -69,7 +70,7 @@ def fit_request(
         With predictions of the held-out blocks and of the repeated movie.
     """
     progress = progress or Progress()
-    wall, cpu = time.monotonic(), time.process_time()
+    started = Stopwatch()
     if request.spec.kind == "retina-cnn":
         from neuromodels.fits.networks import fit_network as fit_it
     elif request.spec.kind in ("spiking", "spiking-coupled"):
@@ -89,11 +90,33 @@ def fit_request(
         search_store=search_store,
         progress=progress,
     )
+    return scored_fit(request, task, outcome, seed=seed, started=started)
+
+
+def scored_fit(
+    request: Request, task: Task, outcome: Outcome, *, seed: int, started: Stopwatch
+) -> Fit:
+    """Predict, with a model that was fitted, everything that will be scored, and label it all.
+
+    Parameters
+    ----------
+    request : Request
+        Model and options.
+    task : Task
+        Data and splits.
+    outcome : Outcome
+        Of the fit.
+    seed : int
+        Of the fit, and of simulations.
+    started : Stopwatch
+        Started with the fit.
+    """
     predictions = {
         f"{stimulus}/{role}": predictions_dataset(
             blocks,
             predict_blocks(outcome.model, blocks, max_rate=task.max_rate, seed=seed),
             task.data.neurons,
+            task.response_units,
         )
         for stimulus, roles in task.scored.items()
         for role, blocks in roles.items()
@@ -104,8 +127,7 @@ def fit_request(
         from neuromodels.fits.spike_distances import spike_distances
 
         more["distances"] = spike_distances(outcome.model, task, seed=seed)
-    times = {"wall_time_s": time.monotonic() - wall, "cpu_time_s": time.process_time() - cpu}
-    return Fit(_fit_tree(request, task, outcome, predictions, seed, times, more))
+    return Fit(_fit_tree(request, task, outcome, predictions, seed, started.times(), more))
 
 
 def _fit_tree(
@@ -127,9 +149,10 @@ def _fit_tree(
     )
     if "candidate_history" in diagnostics:
         diagnostics["candidate_history"].attrs["units"] = "s"
-        diagnostics["search"].attrs["units"] = "bits per spike"
-    diagnostics["mean_rate"] = ("neuron", task.mean_rate, {"units": "spikes per bin"})
-    diagnostics["max_rate"] = ("neuron", task.max_rate, {"units": "spikes per bin"})
+        diagnostics["search"].attrs |= dict(outcome.history["validation"].attrs)
+    diagnostics["mean_rate"] = ("neuron", task.mean_rate, {"units": task.response_units})
+    if task.data.response == "count":
+        diagnostics["max_rate"] = ("neuron", task.max_rate, {"units": "spikes per bin"})
     nodes: dict[str, Any] = {
         "parameters": with_units(model.parameters_dataset(), _grid(task)),
         "history": with_units(outcome.history),
@@ -146,6 +169,7 @@ def _fit_tree(
         "config": model.config,
         "fit_options": asdict(request.options),
         "inputs": model.inputs,
+        "response_units": task.response_units,
         "mode": "free-running" if model.uses_spikes else "stimulus-only",
         "lead_in_bins": model.lead_in,
         "settled_from_bin": model.settled_from,
@@ -192,7 +216,10 @@ def with_units(dataset: xr.Dataset, grid: Mapping[str, xr.Variable] | None = Non
 
 
 def predictions_dataset(
-    blocks: list[Block], predictions: list[Prediction], neurons: tuple[str, ...]
+    blocks: list[Block],
+    predictions: list[Prediction],
+    neurons: tuple[str, ...],
+    response_units: str = "spikes per bin",
 ) -> xr.Dataset:
     """Label the predictions of one role.
 
@@ -204,6 +231,8 @@ def predictions_dataset(
         One per block.
     neurons : tuple of str
         Ids.
+    response_units : str
+        Of what is predicted: a rate, or a trace in its own units.
 
     Returns
     -------
@@ -220,7 +249,7 @@ def predictions_dataset(
         "neuron": list(neurons),
     }
     rate = np.concatenate([prediction.rate for prediction in predictions])
-    units = {"units": "spikes per bin"}
+    units = {"units": response_units}
     dataset = xr.Dataset({"rate": (("time", "neuron"), rate, units)}, coords=coords)
     if predictions[0].conditional is None:
         return with_units(dataset)
@@ -305,39 +334,52 @@ class Fit:
         model.eval()
         return model
 
-    def predict(self, stimulus: Recording | np.ndarray, *, seed: int | None = None) -> xr.DataTree:
+    def predict(
+        self, stimulus: Recording | xr.DataArray | np.ndarray, *, seed: int | None = None
+    ) -> xr.DataTree:
         """Predict responses to a recording's stimuli, or to a movie.
 
         Parameters
         ----------
-        stimulus : Recording or array
-            A recording: every role that has a stimulus is predicted, block by block. An array
-            (time, y, x) or (time, channel, y, x): a movie with one frame per bin of the fit.
+        stimulus : Recording, DataArray or array
+            A recording: every role that has a stimulus is predicted, block by block. A labelled
+            movie, such as the generators of `stimuli` make: at any frame rate, a bin shows the
+            frame on screen at its centre. An array (time, y, x) or (time, channel, y, x): a movie
+            with one frame per bin of the fit. Movies leave the model's covariates at their
+            training means.
         seed : int, optional
             Of simulations; that of the fit by default.
 
         Returns
         -------
         xarray.DataTree
-            `rate (time, neuron)` in `/STIMULUS/ROLE`, or in `/movie/all` for an array; NaN
+            `rate (time, neuron)` in `/STIMULUS/ROLE`, or in `/movie/all` for a movie; NaN
             before the model's lead-in.
 
         Raises
         ------
         InputError
-            Frames of another shape, or a movie shorter than the lead-in.
+            Frames of another shape, pixels of another size, a movie shorter than the lead-in, or
+            a recording without a covariate that the model was fitted with.
         """
         seed = self.attrs["seed"] if seed is None else seed
         source = f"{stimulus.source}: /" if isinstance(stimulus, Recording) else ""
+        check_pixels(stimulus, self.parameters)
         nodes = {}
-        for name, blocks in _blocks_of(stimulus, self.model).items():
+        for name, blocks in blocks_to_predict(stimulus, self.model.input).items():
             self._check(f"{source}{name}" if source else "stimulus", blocks)
-            cap = self.diagnostics["max_rate"].values
+            known = self.diagnostics
+            cap = known["max_rate"].values if "max_rate" in known else None
             found = predict_blocks(self.model, blocks, max_rate=cap, seed=seed)
-            if all(block.trials is None and block.label == _MOVIE for block in blocks):
+            if all(block.trials is None and block.label == MOVIE for block in blocks):
                 # A movie alone has no recorded spikes to be conditional on.
                 found = [Prediction(p.rate, None, None) for p in found]
-            nodes[name] = predictions_dataset(blocks, found, self.model.input.neurons)
+            nodes[name] = predictions_dataset(
+                blocks,
+                found,
+                self.model.input.neurons,
+                self.attrs.get("response_units", "spikes per bin"),
+            )
         tree = xr.DataTree.from_dict(nodes)
         tree.attrs = {
             RESULT: "predictions",
@@ -363,6 +405,7 @@ class Fit:
                 where=name,
                 remedy="Give a longer stimulus.",
             )
+        check_covariates(self.model.input.covariates, blocks, name)
 
     def to_hdf5(self, path: str | Path, overwrite: bool = False) -> Path:
         """Write everything to one labelled HDF5 file, whole or not at all."""
@@ -376,49 +419,3 @@ class Fit:
             f"{facts['recording']['bin_width_s'] * 1e3:g} ms bins, window "
             f"{summary['chosen_history']:g} s; {summary['stopped']}"
         )
-
-
-#: Label of the one block that an array of frames makes.
-_MOVIE = -1
-
-
-def _blocks_of(stimulus: Recording | np.ndarray, model: EncodingModel) -> dict[str, list[Block]]:
-    width = model.input.bin_width
-    if isinstance(stimulus, Recording):
-        view = stimulus.at(width)
-        found = {}
-        for name in view.stimuli:
-            for role in view.roles(name):
-                blocks = [b for b in view.blocks(role, name) if b.frames is not None]
-                if blocks:
-                    found[f"{name}/{role}"] = blocks
-        if not found:
-            raise InputError(
-                "holds no stimulus.",
-                where=stimulus.source,
-                remedy="Add the frames that were shown.",
-            )
-        return found
-    movie = np.asarray(stimulus)
-    if movie.dtype == bool:
-        movie = movie.astype(np.uint8)
-    if movie.ndim == 3:
-        movie = movie[:, None]
-    if movie.ndim != 4 or not np.issubdtype(movie.dtype, np.number):
-        raise InputError(
-            f"has shape {movie.shape} and type {movie.dtype}.",
-            where="stimulus",
-            remedy="Give numbers of shape (time, y, x) or (time, channel, y, x).",
-        )
-    if not np.isfinite(movie).all():
-        raise InputError(
-            "holds values that are not finite.", where="stimulus", remedy="Mend these frames."
-        )
-    block = Block(
-        label=_MOVIE,
-        time=np.arange(len(movie)) * width,
-        response=np.zeros((len(movie), len(model.input.neurons)), dtype=np.int32),
-        frame_of_bin=np.arange(len(movie)),
-        frames=movie,
-    )
-    return {"movie/all": [block]}

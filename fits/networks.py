@@ -13,6 +13,7 @@ from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import EncodingModel, Input
 from neuromodels.fits.checkpoint import load_checkpoint, save_checkpoint
 from neuromodels.fits.epochs import TrainingRecord
+from neuromodels.fits.likelihoods import settle
 from neuromodels.fits.outcome import Outcome, history_dataset
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.training import Trainer, TrainingOptions
@@ -32,9 +33,16 @@ def _train(
     checkpoint: Path | None,
     progress: Progress,
 ) -> tuple[EncodingModel, TrainingRecord]:
+    spec, likelihood = settle(spec, options, data)
     model = spec.build(data, seed, history=history)
     trainer = Trainer(
-        model, partition.train, partition.validation, options, seed=seed, score_from=score_from
+        model,
+        partition.train,
+        partition.validation,
+        options,
+        seed=seed,
+        score_from=score_from,
+        likelihood=likelihood,
     )
     model.set_rates(torch.from_numpy(trainer.reference))
     return model, trainer.run(checkpoint, progress)
@@ -129,6 +137,8 @@ def fit_network(
     Outcome
         Fitted model with its history and diagnostics.
     """
+    spec, likelihood = settle(spec, options, data)
+    likelihood.check([*partition.train, *partition.validation], data)
     wanted = spec.resolve()
     histories = candidate_histories(wanted.history, partition, data.bin_width, wanted.delay)
     score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
@@ -166,18 +176,20 @@ def fit_network(
         checkpoint=store / "training.h5" if store else None,
         progress=_Shifted(progress, before, ""),
     )
-    progress.finish(f"validation {record.best:.3f} bits/spike, window {chosen:g} s")
+    progress.finish(f"validation {record.best:.3f} {likelihood.unit}, window {chosen:g} s")
     return Outcome(
         model=model,
-        history=history_dataset(record.history, "epoch"),
+        history=history_dataset(record.history, "epoch", likelihood.metric),
         diagnostics=diagnostics,
         summary={
             "chosen_history": chosen,
             "history_candidates": list(histories),
-            "validation_bits_per_spike": record.best,
+            "likelihood": likelihood.name,
+            f"validation_{likelihood.metric}": record.best,
             "validation_from_bin": score_from,
             "best_epoch": record.best_epoch + 1,
             "stopped": record.stopped,
             "converged": None,
+            **likelihood.remarked(partition.train),
         },
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from neuromodels.fits.likelihoods import LikelihoodName
 from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.training import TrainingOptions
-from neuromodels.models import REGISTRY, ModelSpec, parse
+from neuromodels.models import REGISTRY, ModelSpec, as_names, parse
 from neuromodels.options import OptionError, make_options, names, nearest
 
 
@@ -25,6 +26,8 @@ class ConvexOptions:
         Strengths of the penalty on differences of neighbouring pixels to choose among.
     history_ridge : float
         Ridge on spike-history and coupling filters.
+    covariate_ridge : float
+        Ridge on the weights of covariates.
     tolerance : float
         Largest gradient entry, per neuron, at which the fit counts as converged.
     max_iterations : int
@@ -35,20 +38,24 @@ class ConvexOptions:
         Side, pixels, of the window around each neuron's receptive field that its stimulus filter
         may use; 0 for the whole frame. "auto": the whole frame up to 4000 stimulus columns (basis
         functions times pixels), else as large as 2000 columns allow.
+    likelihood : {"auto", "poisson", "gaussian", "gamma"}
+        What the loss is: "auto" is Poisson for spike counts, Gaussian for rates and traces.
     """
 
     ridge: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
     smoothness: tuple[float, ...] = (0.0, 1e-3, 1e-2, 1e-1)
     history_ridge: float = 1e-4
+    covariate_ridge: float = 1e-4
     tolerance: float = 1e-6
     max_iterations: int = 300
     memory_gb: float = 2.0
     crop: int | Literal["auto"] = "auto"
+    likelihood: LikelihoodName = "auto"
 
     def __post_init__(self):
         if not self.ridge or not self.smoothness:
             raise OptionError("ridge and smoothness need at least one strength each.")
-        if min(*self.ridge, *self.smoothness, self.history_ridge) < 0:
+        if min(*self.ridge, *self.smoothness, self.history_ridge, self.covariate_ridge) < 0:
             raise OptionError("strengths of penalties must not be negative.")
         if not self.tolerance > 0 or self.max_iterations < 1 or not self.memory_gb > 0:
             raise OptionError("tolerance, max_iterations and memory_gb must be positive.")
@@ -92,7 +99,7 @@ def make_request(
     model : str or ModelSpec
         "ln", "retina-cnn:mcintosh2016" or what `nm.models.ln(...)` returns.
     given : dict, optional
-        Options of either sort; they win over those of a preset.
+        Options of either sort, and `covariates`; they win over those of a preset.
     label : str, optional
         Name in tables and files; the model's own by default.
 
@@ -113,6 +120,8 @@ def make_request(
             remedy="Give a name such as 'ln', or what nm.models.ln(...) returns.",
         )
     given = dict(given or {})
+    if "covariates" in given:
+        spec = replace(spec, covariates=as_names(given.pop("covariates")))
     architecture = names(REGISTRY[spec.kind].load()[1])
     fitting = names(options_class(spec.kind))
     for name in given:
@@ -138,7 +147,9 @@ def make_requests(
     models : list
         Names or specifications.
     options : dict, optional
-        Options by model name; those of models that are not asked for are left aside.
+        Options by model name; those of models that are not asked for are left aside. Those of
+        "ln" serve "ln+running" too, and those of "retina-cnn" serve "retina-cnn-shared", unless it
+        has its own: such models then differ in nothing else.
 
     Raises
     ------
@@ -159,14 +170,23 @@ def make_requests(
                 f"options for {name!r} are {options[name]!r}.",
                 remedy=f"Give a table, for example [{name}] and a line with history = 0.8.",
             )
-    requests, seen = [], dict.fromkeys(asked, 0)
+    requests: list[Request] = []
     for spec in specs:
-        request = make_request(spec, options.get(getattr(spec, "name", "")))
-        seen[spec.name] += 1
-        if seen[spec.name] > 1:
-            request = replace(request, label=f"{spec.name} ({seen[spec.name]})")
+        request = make_request(spec, _options_of(spec, options))
+        name = request.spec.name
+        before = sum(earlier.spec.name == name for earlier in requests)
+        if before:
+            request = replace(request, label=f"{name} ({before + 1})")
         requests.append(request)
     return requests
+
+
+def _options_of(spec: Any, options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    if not isinstance(spec, ModelSpec) or spec.name in options:
+        return options.get(getattr(spec, "name", ""), {})
+    of_alone = options.get(replace(spec, shared=False, covariates=()).name, {})
+    of_plain = options.get(spec.plain_name, of_alone)
+    return {name: value for name, value in of_plain.items() if name != "covariates"}
 
 
 def read_config(path: str | Path) -> dict[str, Any]:

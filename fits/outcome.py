@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 UNITS = {
     "loss": {"units": "nat per bin and neuron"},
-    "validation": {"units": "bits per spike"},
     "wall_time": {"units": "s"},
     "cpu_time": {"units": "s"},
 }
@@ -44,14 +43,30 @@ class Outcome:
     summary: dict[str, Any]
 
 
-def history_dataset(columns: dict[str, list[float]], dim: str) -> xr.Dataset:
-    """Label what was noted in every epoch or iteration; `dim` counts from 1."""
+#: Units of what fits choose by.
+VALIDATION_UNITS = {"bits_per_spike": "bits per spike", "variance_explained": "1"}
+
+
+def history_dataset(
+    columns: dict[str, list[float]], dim: str, metric: str = "bits_per_spike"
+) -> xr.Dataset:
+    """Label what was noted in every epoch or iteration; `dim` counts from 1.
+
+    Parameters
+    ----------
+    columns : dict of name to list of float
+    dim : str
+        "epoch" or "iteration".
+    metric : str
+        What the column "validation" holds.
+    """
     import xarray as xr
 
+    units = UNITS | {"validation": {"metric": metric, "units": VALIDATION_UNITS[metric]}}
     length = len(next(iter(columns.values())))
     return xr.Dataset(
         {
-            name: (dim, np.asarray(values, dtype=float), UNITS.get(name, {}))
+            name: (dim, np.asarray(values, dtype=float), units.get(name, {}))
             for name, values in columns.items()
         },
         coords={dim: np.arange(1, length + 1)},

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from neuromodels.datasets.blocks import Block
+from neuromodels.fits.covariates import covariates_of, mean_over_trials, n_told_apart
 from neuromodels.fits.memory import bytes_per_bin, share
 
 #: Outputs computed at once; bounds memory, and nothing else depends on it.
@@ -31,7 +32,8 @@ class Prediction:
     Attributes
     ----------
     rate : numpy.ndarray
-        (bin, neuron): from the stimulus alone, or the mean of free-running simulations.
+        (bin, neuron): from the stimulus alone, or the mean of free-running simulations; the mean
+        over trials where each has covariates of its own.
     conditional : numpy.ndarray or None
         Given the recorded spikes: (bin, neuron), or (trial, bin, neuron) with repeats.
     capped : numpy.ndarray or None
@@ -62,6 +64,24 @@ class _Stimulus:
     def __getitem__(self, key: tuple[slice, slice]) -> torch.Tensor:
         start, stop, _ = key[1].indices(self.shape[1])
         return torch.from_numpy(self._block.movie(start, stop))[None]
+
+
+def _run(
+    model: nn.Module, block: Block, start: int, stop: int, spikes: torch.Tensor | None = None
+) -> np.ndarray:
+    """Rates of bins `start` + lead-in to `stop`: (trial, bin, neuron), or one for all trials."""
+    seen = [torch.from_numpy(block.movie(start, stop))[None]]
+    if spikes is not None:
+        seen.append(spikes)
+    covariates = covariates_of(model, block, start, stop)
+    given = {} if covariates is None else {"covariates": covariates}
+    return model(*seen, **given).numpy()
+
+
+def _trial_chunk(model: nn.Module, block: Block, n_trials: int) -> int:
+    """Outputs computed at once where each of so many trials has its own."""
+    size = _chunk_size(model, block)
+    return max(min(size, 64), size // n_trials)
 
 
 def _chunk_size(model: nn.Module, block: Block) -> int:
@@ -100,11 +120,11 @@ def stimulus_rates(model: nn.Module, block: Block) -> np.ndarray:
         # Neurons with a state: only what drives them may be computed piece by piece.
         rates[lead_in:] = model.respond(drive_of_block(model, block)).numpy()
         return rates
-    size = _chunk_size(model, block)
+    size = _trial_chunk(model, block, n_told_apart(model, block))
     for start in range(lead_in, n_bins, size):
         stop = min(start + size, n_bins)
-        movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
-        rates[start:stop] = model(movie)[0].numpy()
+        of_trials = _run(model, block, start - lead_in, stop)
+        rates[start:stop] = mean_over_trials(of_trials, block, start)
     return rates
 
 
@@ -159,13 +179,11 @@ def _conditional(model: nn.Module, block: Block) -> np.ndarray:
             trial = index if spikes.ndim == 3 else None
             rate[lead_in:] = model.respond(drive_of_block(model, block, trial=trial)).numpy()
         return rates if spikes.ndim == 3 else rates[0]
-    size = _chunk_size(model, block)
-    size = max(min(size, 64), size // len(trials))
+    size = _trial_chunk(model, block, len(trials))
     for start in range(lead_in, n_bins, size):
         stop = min(start + size, n_bins)
-        movie = torch.from_numpy(block.movie(start - lead_in, stop))[None]
         past = torch.from_numpy(np.ascontiguousarray(trials[:, start - lead_in : stop]))
-        rates[:, start:stop] = model(movie, past).numpy()
+        rates[:, start:stop] = _run(model, block, start - lead_in, stop, past)
     return rates if spikes.ndim == 3 else rates[0]
 
 
@@ -188,7 +206,7 @@ def predict_block(
     max_rate : numpy.ndarray, optional
         (neuron,), the cap of simulated rates; needed by models with spike history.
     n_runs : int
-        Free-running simulations.
+        Free-running simulations, at least, in all; as many for every trial whose covariates differ.
     seed : int
         Of the simulations; each block draws its own stream.
 
@@ -211,8 +229,13 @@ def predict_block(
     if math.prod(movie.shape) <= CHUNK_VALUES and movie.bins_at_once is None:
         movie = movie[:, :]
     rate = np.full((block.n_bins, block.response.shape[-1]), np.nan, dtype=np.float32)
-    simulated = model.simulate(movie, n_runs, max_rate=torch.as_tensor(max_rate), seed=stream)
-    rate[model.stimulus_lead_in :] = simulated.rate[0].numpy()
+    given, cap = {}, torch.as_tensor(max_rate)
+    if (covariates := covariates_of(model, block)) is not None:
+        given["covariates"] = covariates
+        n_runs = math.ceil(n_runs / len(covariates))
+    simulated = model.simulate(movie, n_runs, max_rate=cap, seed=stream, **given)
+    first = model.stimulus_lead_in
+    rate[first:] = mean_over_trials(simulated.rate.numpy(), block, first)
     return Prediction(rate, _conditional(model, block), simulated.capped.numpy())
 
 

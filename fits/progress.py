@@ -119,3 +119,17 @@ def make_progress(wanted: bool | Progress | None) -> Progress:
     if not wanted:
         return Progress()
     return BarProgress() if sys.stderr.isatty() else LineProgress()
+
+
+class Stopwatch:
+    """Starts when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def times(self) -> dict[str, float]:
+        """Wall and CPU time since the start, s, as results state them."""
+        return {
+            "wall_time_s": time.monotonic() - self._wall,
+            "cpu_time_s": time.process_time() - self._cpu,
+        }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neuromodels.datasets.blocks import Block
+from neuromodels.fits.covariates import covariates_of
 
 
 @dataclass(frozen=True)
@@ -67,39 +69,61 @@ def segments(blocks: list[Block], lead_in: int, length: int) -> list[Segment]:
     return found
 
 
-def read_batch(
-    chosen: list[Segment], lead_in: int, most: int | None = None
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Stimulus, counts and weights of segments, stacked by length.
+class Batch(NamedTuple):
+    """Segments of equal length.
 
-    Parameters
+    Attributes
     ----------
-    chosen : list of Segment
-        Of one batch.
-    lead_in : int
-        Bins of stimulus before the first output.
-    most : int, optional
-        Bins of stimulus that are held at once: the batch comes in as many parts as that needs.
-
-    Yields
-    ------
     stimulus : torch.Tensor
         (segment, lead_in + bin, channel, y, x), as stored.
     counts : torch.Tensor
         (segment, bin, neuron).
     weight : torch.Tensor
         (segment, bin, 1).
+    covariates : torch.Tensor or None
+        (segment, lead_in + bin, covariate), in their own units; None for a model that has none.
     """
+
+    stimulus: Tensor
+    counts: Tensor
+    weight: Tensor
+    covariates: Tensor | None
+
+    @property
+    def given(self) -> dict[str, Tensor]:
+        """What a model is given besides the stimulus, by the name of the argument."""
+        return {} if self.covariates is None else {"covariates": self.covariates}
+
+
+def read_batch(chosen: list[Segment], model: nn.Module, most: int | None = None) -> Iterator[Batch]:
+    """Stimulus, counts, weights and covariates of segments, stacked by length.
+
+    Parameters
+    ----------
+    chosen : list of Segment
+        Of one batch.
+    model : torch.nn.Module
+        Keeps the model contract: its lead-in and covariates are read.
+    most : int, optional
+        Bins of stimulus that are held at once: the batch comes in as many parts as that needs.
+
+    Yields
+    ------
+    Batch
+    """
+    lead_in = model.lead_in
     by_length: dict[int, list[Segment]] = {}
     for segment in chosen:
         by_length.setdefault(segment.stop - segment.start, []).append(segment)
     for group in _parts(list(by_length.values()), lead_in, most):
         movies = [s.block.movie(s.start - lead_in, s.stop) for s in group]
         counts = [s.block.response[s.start : s.stop] for s in group]
-        yield (
+        extra = [covariates_of(model, s.block, s.start - lead_in, s.stop) for s in group]
+        yield Batch(
             torch.from_numpy(np.stack(movies)),
             torch.from_numpy(np.stack(counts).astype(np.float32)),
             torch.from_numpy(np.stack([s.weight for s in group]))[..., None],
+            None if extra[0] is None else torch.cat(extra),
         )
 
 

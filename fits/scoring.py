@@ -48,6 +48,7 @@ class Score(NamedTuple):
 SCORES = (
     Score("bits_per_spike", "bits_per_spike", "heldout", False, "bits per spike"),
     Score("deviance_explained", "deviance_explained", "heldout", False, "1"),
+    Score("variance_explained", "variance_explained", "heldout", False, "1"),
     Score("bits_per_spike_conditional", "bits_per_spike", "heldout", True, "bits per spike"),
     Score("deviance_explained_conditional", "deviance_explained", "heldout", True, "1"),
     Score("pearson_r", "pearson_r", "test", False, "1"),
@@ -57,9 +58,12 @@ SCORES = (
     Score("signal_power_explained", "signal_power_explained", "test", False, "1"),
     Score("bits_per_spike_test", "bits_per_spike", "test", False, "bits per spike"),
     Score("deviance_explained_test", "deviance_explained", "test", False, "1"),
+    Score("variance_explained_test", "variance_explained", "test", False, "1"),
     Score("bits_per_spike_test_conditional", "bits_per_spike", "test", True, "bits per spike"),
     Score("deviance_explained_test_conditional", "deviance_explained", "test", True, "1"),
 )
+#: Scores of spikes alone, as a sentence begins.
+OF_COUNTS = {"bits_per_spike": "bits per spike are", "deviance_explained": "Poisson deviance is"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Observed:
         (bin,) bool: bins that every model of the comparison can predict.
     repeated : bool
         Whether the stimulus was repeated.
+    kind : str
+        What the responses are: "count" (spikes per bin), "rate" or "trace".
     """
 
     blocks: list[Block]
@@ -85,6 +91,7 @@ class Observed:
     label: np.ndarray
     scored: np.ndarray
     repeated: bool
+    kind: str = "count"
 
     @property
     def n_trials(self) -> int:
@@ -92,7 +99,7 @@ class Observed:
         return self.response.shape[0]
 
 
-def observe(blocks: list[Block], lead_in: int) -> Observed | None:
+def observe(blocks: list[Block], lead_in: int, kind: str = "count") -> Observed | None:
     """Join the blocks of a role; bins before `lead_in` in each block are not scored.
 
     Parameters
@@ -101,6 +108,8 @@ def observe(blocks: list[Block], lead_in: int) -> Observed | None:
         Of one role.
     lead_in : int
         The longest of all models of a comparison, bins.
+    kind : str
+        "count", "rate" or "trace".
 
     Returns
     -------
@@ -125,6 +134,7 @@ def observe(blocks: list[Block], lead_in: int) -> Observed | None:
         np.concatenate(labels),
         np.concatenate(scored),
         repeated,
+        kind,
     )
 
 
@@ -186,6 +196,11 @@ def why_not(score: Score, observed: Observed | None) -> str:
         return f"the recording has no {score.role} data"
     if not observed.scored.any():
         return f"every {score.role} block is shorter than the longest window"
+    if observed.kind != "count" and score.metric in OF_COUNTS:
+        return (
+            f"{OF_COUNTS[score.metric]} defined for spike counts; this recording holds "
+            f"{observed.kind}s"
+        )
     needed = METRICS[score.metric].min_trials
     if observed.n_trials < needed:
         return f"needs at least {needed} repeats, the recording has {observed.n_trials}"
@@ -212,7 +227,8 @@ def evaluate(
     predictions : list of Prediction or None
         One per block.
     null_rate : numpy.ndarray
-        (neuron,), mean training rate: the reference of bits per spike.
+        (neuron,), mean training response: the reference of bits per spike, deviance and variance
+        explained.
     bin_width : float
         s.
     other : list of Prediction, optional
@@ -234,7 +250,7 @@ def evaluate(
     responses, labels = observed.response[:, use], observed.label[use]
     first = first[..., use, :]
     second = None if second is None else second[..., use, :]
-    if score.metric == "r2_er":
+    if score.metric == "r2_er" and observed.kind == "count":
         # The estimator assumes equal variance over time; square roots of counts nearly have it.
         responses, first = np.sqrt(responses), expected_root(first)
         second = None if second is None else expected_root(second)

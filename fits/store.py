@@ -125,8 +125,9 @@ class Store:
 
     def keep(self, index: int, seed: int, fit: Fit) -> None:
         """Store a finished fit and drop its running state."""
+        state = self.folder_of(index, seed)
         write_tree(fit.tree, self._fit_file(index, seed), overwrite=True)
-        shutil.rmtree(self.folder_of(index, seed), ignore_errors=True)
+        shutil.rmtree(state, ignore_errors=True)
 
     def write(self, tree: xr.DataTree) -> None:
         """Put the result in its place in one step, then remove the folder."""

@@ -11,13 +11,13 @@ import xarray as xr
 if TYPE_CHECKING:
     from neuromodels.fits.comparison import Comparison
 
-#: Scores on the repeated movie that the short table shows.
+#: Scores on the repeated movie that the short table shows, of spikes and of rates or traces.
 ON_TEST = ("pearson_r", "cc_norm", "bits_per_spike_test")
-#: Scores that are shown side by side for several stimuli.
-ACROSS = {"bits_per_spike": "bits/spike, held out", "cc_norm": "CC_norm, repeats"}
+ON_TEST_OF_TRACES = ("pearson_r", "cc_norm", "feve")
 HEADINGS = {
     "bits_per_spike": "bits/spike",
     "deviance_explained": "dev. expl.",
+    "variance_explained": "R²",
     "pearson_r": "r to PSTH",
     "cc_norm": "CC_norm",
     "feve": "FEVE",
@@ -60,6 +60,8 @@ class _Table:
         self.details = comparison.details
         self.facts: dict[str, Any] = dict(self.details.attrs)
         self.reduction = self.facts["headline_reduction"]
+        self.count = self.facts.get("response", "count") == "count"
+        self.metric = "bits_per_spike" if self.count else "variance_explained"
         self.n_neurons = self.details.sizes["neuron"]
         self.population = self.details["population"].mean(("seed", "fold"), skipna=False)
 
@@ -81,6 +83,11 @@ class _Table:
 
     def inputs(self, model: str) -> str:
         return str(self.details["inputs"].sel(model=model).values)
+
+    def told(self, model: str) -> str:
+        """What a model sees but the spikes: the stimulus, and covariates."""
+        parts = self.inputs(model).split(" + ")
+        return " + ".join(part for part in parts if not part.endswith(" past"))
 
     def has_history(self, model: str) -> bool:
         return str(self.details["mode"].sel(model=model).values) == "free-running"
@@ -104,13 +111,17 @@ class _Table:
                 rows.append(
                     (
                         model,
-                        "from the stimulus, running freely",
-                        self.with_interval(model, "bits_per_spike"),
+                        f"from the {self.told(model)}, running freely",
+                        self.with_interval(model, self.metric),
                     )
                 )
             else:
                 rows.append(
-                    (model, "from the stimulus", self.with_interval(model, "bits_per_spike"))
+                    (
+                        model,
+                        f"from the {self.told(model)}",
+                        self.with_interval(model, self.metric),
+                    )
                 )
         return rows
 
@@ -126,13 +137,13 @@ class _Table:
             if self.has_history(model)
         ]
 
-    def differences(self, metric: str = "bits_per_spike") -> list[tuple[str, str]]:
-        """Rows (pair, difference with interval)."""
+    def differences(self) -> list[tuple[str, str]]:
+        """Rows (pair, difference with interval) on the held-out blocks."""
         if "differences" not in self.comparison.tree.children:
             return []
         rows = []
         table = self.comparison.differences["population"].sel(
-            metric=metric, reduction=self.reduction
+            metric=self.metric, reduction=self.reduction
         )
         for pair in table["pair"].values:
             row = table.sel(pair=pair)
@@ -143,19 +154,21 @@ class _Table:
 
     def on_test(self) -> tuple[list[str], list[list[str]]]:
         """Headings and rows on the repeated movie, ceilings last."""
-        headings = [heading(metric) for metric in ON_TEST]
+        metrics = ON_TEST if self.count else ON_TEST_OF_TRACES
+        headings = [heading(metric) for metric in metrics]
         rows = [
             [
                 model,
                 "free-running" if self.has_history(model) else "",
-                *(number(self.value(model, metric)) for metric in ON_TEST),
+                *(number(self.value(model, metric)) for metric in metrics),
             ]
             for model in self.comparison.models
         ]
         ceiling = self.details["ceiling"]
-        rows.append(
-            ["ceiling", "", number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3), "1", ""]
-        )
+        highest = number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3)
+        rows.append(["ceiling", "", highest, "1", "" if self.count else "1"])
+        if not self.count:
+            return headings, rows
         bits = float(ceiling.sel(ceiling_kind="leave_one_out_bits_per_spike").mean())
         rows.append(["leave-one-out PSTH", "a reference, no limit", "", "", number(bits)])
         return headings, rows
@@ -164,7 +177,8 @@ class _Table:
         """What must be said beside the figures."""
         found = []
         if self.facts["n_trials"] > 1:
-            why = str(self.details["no_interval"].sel(metric="bits_per_spike_test").values[0])
+            on_test = f"{self.metric}_test"
+            why = str(self.details["no_interval"].sel(metric=on_test).values[0])
             if why:
                 spread = self.details["spread"].sel(metric="pearson_r").mean(("seed", "fold"))
                 each = ", ".join(
@@ -175,7 +189,7 @@ class _Table:
                 )
                 found.append(f"test movie: {why}; r of single seconds: {each}")
         if self.facts["heldout_scored_s"]:
-            why = str(self.details["no_interval"].sel(metric="bits_per_spike").values[0])
+            why = str(self.details["no_interval"].sel(metric=self.metric).values[0])
             if why:
                 found.append(f"held out: {why}")
         found += self._about_gate()
@@ -207,14 +221,16 @@ class _Table:
     def _about_gate(self) -> list[str]:
         """Cells without a score, and cells whose signal is not sure."""
         neurons = self.details["neuron"].values.astype(str)
-        scored = np.isfinite(self.comparison.scores.sel(metric="bits_per_spike")).any("model")
+        scored = np.isfinite(self.comparison.scores.sel(metric=self.metric)).any("model")
         silent = neurons[~scored.values] if self.facts["heldout_scored_s"] else neurons[:0]
         found = []
         if silent.size:
-            found.append(
-                f"without a score, and in no mean: unit {', '.join(silent[:8])} (no spikes in "
-                "training or in the held-out blocks)"
+            why = (
+                "no spikes in training or in the held-out blocks"
+                if self.count
+                else "never off its training mean in the held-out blocks"
             )
+            found.append(f"without a score, and in no mean: unit {', '.join(silent[:8])} ({why})")
         gate = self.details["gate"].values
         weak = neurons[(gate == 0) & ~np.isin(neurons, silent)]
         if self.facts["n_trials"] > 1 and weak.size:
@@ -237,10 +253,12 @@ class _Table:
             return "Only one model was scored, so nothing is said about which is better."
         ranked = sorted(known, key=known.get, reverse=True)
         best, second = ranked[:2]
-        if metric == "bits_per_spike" and known[best] <= 0:
+        if metric == self.metric and known[best] <= 0:
+            mean, clocked = ("rates", "spikes") if self.count else ("responses", "responses")
             return (
-                "No model predicts better than the cells' mean rates. `neuromodels inspect` tests "
-                "whether movie and spikes are on one clock, and shows how reliable the cells are."
+                f"No model predicts better than the cells' mean {mean}. `neuromodels inspect` "
+                f"tests whether movie and {clocked} are on one clock, and shows how reliable the "
+                "cells are."
             )
         name = heading(metric)
         pair = self.comparison.differences["population"].sel(
@@ -285,10 +303,7 @@ class _Table:
     def headline(self) -> str:
         heldout = self.facts["heldout_scored_s"]
         width = self.facts["bin_width_s"] * 1e3
-        return (
-            f"held out: {heldout:.3g} s scored, {width:.3g} ms bins, "
-            f"{self.pooling('bits_per_spike')}"
-        )
+        return f"held out: {heldout:.3g} s scored, {width:.3g} ms bins, {self.pooling(self.metric)}"
 
     def test_headline(self) -> str:
         return (
@@ -339,7 +354,7 @@ def _table_lines(table: _Table) -> list[str]:
     width = max(20, *(len(model) for model in comparison.models), *(len(p) for p, _ in differences))
     lines: list[str] = []
     if table.facts["heldout_scored_s"]:
-        lines.append(f"{table.headline():<68}bits/spike")
+        lines.append(f"{table.headline():<68}{heading(table.metric)}")
         lines += [f"  {name:<{width}}  {what:<43} {score}" for name, what, score in table.heldout()]
         lines += [
             f"  {pair:<{width}}  {'paired by cell and time':<43} {score}"
@@ -359,7 +374,9 @@ def _table_lines(table: _Table) -> list[str]:
 def _side_by_side(tables: dict[str, _Table]) -> list[str]:
     """One score of all models on all stimuli: rows are models, columns what they are scored on."""
     lines = []
-    for metric, about in ACROSS.items():
+    main = next(iter(tables.values())).metric
+    across = {main: f"{heading(main)}, held out", "cc_norm": "CC_norm, repeats"}
+    for metric, about in across.items():
         columns = {
             name: [table.value(model, metric) for model in table.comparison.models]
             for name, table in tables.items()
@@ -444,7 +461,7 @@ def _table_html(table: _Table) -> list[str]:
 
     parts = []
     if table.facts["heldout_scored_s"]:
-        rows = [row(["model", "sees", "bits/spike"], "th")]
+        rows = [row(["model", "sees", heading(table.metric)], "th")]
         rows += [row(list(cells)) for cells in (*table.heldout(), *table.conditional())]
         rows += [
             row([pair, "paired by cell and time", score]) for pair, score in table.differences()

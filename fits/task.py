@@ -74,6 +74,13 @@ class Task:
         return self.learned[0]
 
     @property
+    def response_units(self) -> str:
+        """Of what is recorded and predicted."""
+        if self.data.response == "count":
+            return "spikes per bin"
+        return self.recording.role("train", self.stimulus)["response"].attrs.get("units", "1")
+
+    @property
     def max_rate(self) -> np.ndarray:
         """(neuron,): simulated rates above this run away and are capped, spikes per bin."""
         largest = np.max([block.response.max(axis=0) for block in self.partition.train], axis=0)

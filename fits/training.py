@@ -1,4 +1,4 @@
-"""Training a network on stretches of recording by the Poisson likelihood."""
+"""Training a network on stretches of recording by the likelihood of its responses."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from neuromodels.analysis.metrics import bits_per_spike
 from neuromodels.datasets.blocks import Block
 from neuromodels.fits.epochs import EpochTrainer
+from neuromodels.fits.likelihoods import POISSON, Likelihood, LikelihoodName
 from neuromodels.fits.memory import bins_at_once
 from neuromodels.fits.predictions import stimulus_rates
 from neuromodels.fits.sampling import Segment, read_batch, segments
@@ -47,6 +47,8 @@ class TrainingOptions:
         Largest norm of a step's gradient.
     search_epochs : int
         Length of the short runs that choose among several histories.
+    likelihood : {"auto", "poisson", "gaussian", "gamma"}
+        What the loss is: "auto" is Poisson for spike counts, Gaussian for rates and traces.
     """
 
     epochs: int = 12
@@ -59,6 +61,7 @@ class TrainingOptions:
     patience: int = 6
     gradient_clip: float = 1.0
     search_epochs: int = 3
+    likelihood: LikelihoodName = "auto"
 
     def __post_init__(self):
         for name in ("epochs", "batch_bins", "segment_bins", "patience", "search_epochs"):
@@ -84,15 +87,14 @@ class TrainingOptions:
         return replace(self, epochs=self.search_epochs, patience=self.search_epochs)
 
 
-def poisson_loss(rate: Tensor, count: Tensor) -> Tensor:
-    """Negative Poisson log-likelihood per bin and neuron, without the count's constant."""
-    return rate - count * torch.log(rate.clamp_min(1e-8))
-
-
 def validation_score(
-    rates: list[np.ndarray], blocks: list[Block], start: int, reference: np.ndarray
+    rates: list[np.ndarray],
+    blocks: list[Block],
+    start: int,
+    reference: np.ndarray,
+    likelihood: Likelihood = POISSON,
 ) -> float:
-    """Bits per spike on unrepeated blocks, mean over neurons: what every choice is made by.
+    """Score on unrepeated blocks, mean over neurons: what every choice is made by.
 
     Parameters
     ----------
@@ -103,7 +105,9 @@ def validation_score(
     start : int
         First bin scored in each block.
     reference : numpy.ndarray
-        (neuron,), mean rate in training.
+        (neuron,), mean response in training.
+    likelihood : Likelihood
+        Bits per spike for counts, variance explained for rates and traces.
 
     Returns
     -------
@@ -111,11 +115,11 @@ def validation_score(
         Neurons without a spike have no score and are left out; minus infinity if a rate is no
         number, or no neuron is left.
     """
-    counts = np.concatenate([block.response[start:] for block in blocks])
+    responses = np.concatenate([block.response[start:] for block in blocks])
     rate = np.concatenate([rate[start:] for rate in rates])
     if not np.isfinite(rate).all():
         return -math.inf
-    scores = bits_per_spike(rate, counts, reference)
+    scores = likelihood.validation(rate, responses, reference)
     scored = np.isfinite(scores)
     return float(scores[scored].mean()) if scored.any() else -math.inf
 
@@ -153,7 +157,8 @@ def learning_rate(options: TrainingOptions, step: int, n_steps: int, scores: lis
     return options.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / (n_steps - warm)))
 
 
-def _optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
+    """Return the update rule that the options ask for, of all parameters of a module."""
     if options.optimizer == "adamw":
         return torch.optim.AdamW(
             model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
@@ -168,16 +173,18 @@ class Trainer(EpochTrainer):
     Parameters
     ----------
     model : torch.nn.Module
-        Keeps the model contract; `training_output(stimulus)` may add a penalty to the loss. It is
-        trained in place.
+        Keeps the model contract; `training_output`, called in place of it, may add a penalty to
+        the loss. It is trained in place.
     train, validation : list of Block
-        Unrepeated blocks of spike counts.
+        Unrepeated blocks.
     options : TrainingOptions
         How.
     seed : int
         Of the order of segments.
     score_from : int
         First bin of each validation block that is scored.
+    likelihood : Likelihood
+        Of the responses.
     """
 
     def __init__(
@@ -189,9 +196,10 @@ class Trainer(EpochTrainer):
         *,
         seed: int,
         score_from: int,
+        likelihood: Likelihood = POISSON,
     ):
         self.model, self.options, self.score_from = model, options, score_from
-        self.validation = validation
+        self.validation, self.likelihood = validation, likelihood
         self.segments = segments(train, model.lead_in, options.segment_bins)
         if not self.segments:
             raise OptionError(
@@ -202,12 +210,16 @@ class Trainer(EpochTrainer):
         # A batch that the memory bound has no room for comes in parts; their gradients add up.
         self.bins_at_once = bins_at_once(model, train[0].frame_shape)
         self.n_batches = math.ceil(len(self.segments) / per_batch)
-        self.reference = np.concatenate([block.response for block in train]).mean(0)
+        responses = np.concatenate([block.response for block in train])
+        self.reference = responses.mean(0, dtype=np.float64)
+        self.scale = torch.from_numpy(likelihood.scale(responses)[1].astype(np.float32))
+        if hasattr(model, "set_scale"):
+            model.set_scale(self.scale)
         self.order = torch.Generator().manual_seed(seed)
         noise = {"model": model.generator} if hasattr(model, "generator") else {}
         super().__init__(
             model,
-            _optimizer(model, options),
+            make_optimizer(model, options),
             epochs=options.epochs,
             columns=("loss", "validation", "learning_rate", "wall_time", "cpu_time"),
             generators={"order": self.order} | noise,
@@ -216,7 +228,8 @@ class Trainer(EpochTrainer):
 
     def _note(self) -> str:
         score = self.history["validation"][-1]
-        return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} bits/spike"
+        unit = self.likelihood.unit
+        return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} {unit}"
 
     def _identity(self) -> dict[str, Any]:
         return {"options": asdict(self.options), "n_segments": len(self.segments)}
@@ -238,23 +251,40 @@ class Trainer(EpochTrainer):
 
     def _step(self, chosen: list[Segment]) -> float:
         self.optimizer.zero_grad()
-        total = sum(float(segment.weight.sum()) for segment in chosen)
-        value = 0.0
-        for stimulus, counts, weight in read_batch(chosen, self.model.lead_in, self.bins_at_once):
-            share = float(weight.sum()) / total
-            if hasattr(self.model, "training_output"):
-                rate, penalty = self.model.training_output(stimulus)
-            else:
-                rate, penalty = self.model(stimulus), 0.0
-            data = (poisson_loss(rate, counts) * weight).sum() / (total * counts.shape[-1])
-            loss = data + share * penalty
-            loss.backward()
-            value += float(loss.detach())
+        value = self.accumulate(chosen)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip)
         self.optimizer.step()
+        return value
+
+    def accumulate(self, chosen: list[Segment], factor: float = 1.0) -> float:
+        """Add the gradient of `factor` times the loss of some segments; returns that loss.
+
+        Parameters
+        ----------
+        chosen : list of Segment
+            Their bins count once each, whatever their number.
+        factor : float
+            Share of this recording where several share a core.
+        """
+        total = sum(float(segment.weight.sum()) for segment in chosen)
+        value = 0.0
+        for batch in read_batch(chosen, self.model, self.bins_at_once):
+            stimulus, counts, weight = batch.stimulus, batch.counts, batch.weight
+            share = float(weight.sum()) / total
+            if hasattr(self.model, "training_output"):
+                rate, penalty = self.model.training_output(stimulus, **batch.given)
+            else:
+                rate, penalty = self.model(stimulus, **batch.given), 0.0
+            lost = self.likelihood.loss(rate, counts, self.scale)
+            data = (lost * weight).sum() / (total * counts.shape[-1])
+            loss = data + share * penalty
+            (factor * loss).backward()
+            value += float(loss.detach())
         return value
 
     def _validate(self) -> float:
         self.model.eval()
         rates = [stimulus_rates(self.model, block) for block in self.validation]
-        return validation_score(rates, self.validation, self.score_from, self.reference)
+        return validation_score(
+            rates, self.validation, self.score_from, self.reference, self.likelihood
+        )

@@ -23,6 +23,7 @@ _PUBLIC = {
     "to_clock": "neuromodels.datasets.clocks",
     "image_recording_from_arrays": "neuromodels.datasets.image_arrays",
     "join_stimuli": "neuromodels.datasets.joining",
+    "attach_covariates": "neuromodels.datasets.covariates",
     "sample_recording": "neuromodels.datasets.sample",
     "convert": "neuromodels.datasets.converting",
     "InputError": "neuromodels.datasets.errors",

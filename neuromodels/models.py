@@ -63,6 +63,10 @@ REGISTRY = {
 }
 #: Kinds whose fit starts from random weights: their seeds differ.
 SEEDED = ("retina-cnn", "spiking", "spiking-coupled")
+#: Kinds made of a core and a readout per recording, and the end of the name of one whose core is
+#: fitted to all recordings of a call.
+WITH_CORE = ("retina-cnn",)
+SHARED = "-shared"
 #: Kinds that learn from the spikes themselves.
 SPIKING = ("spiking", "spiking-coupled")
 
@@ -82,19 +86,29 @@ class ModelSpec:
     covariates : tuple of str
         Names of running speed, pupil, ... that the model is told beside the stimulus; ("all",) for
         every one that the recording has.
+    shared : bool
+        Whether one core is fitted to all recordings of a call, with a readout for each.
 
     Raises
     ------
     OptionError
-        A model that takes no covariates was given some, or a covariate twice or without a name.
+        A model that takes no covariates was given some, or a covariate twice or without a name; a
+        model without a core was to share it.
     """
 
     kind: str
     preset: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     covariates: tuple[str, ...] = ()
+    shared: bool = False
 
     def __post_init__(self):
+        if self.shared and self.kind not in WITH_CORE:
+            raise OptionError(
+                f"{self.kind} has no core that recordings could share.",
+                remedy=f"Only {', '.join(WITH_CORE)} has one. nm.compare fits {self.kind} to each "
+                "recording by itself.",
+            )
         if self.covariates and self.kind in SPIKING:
             raise OptionError(
                 "a spiking network takes no covariates: currents from the stimulus and from past "
@@ -118,7 +132,8 @@ class ModelSpec:
     @property
     def plain_name(self) -> str:
         """``kind`` or ``kind:preset``, without covariates."""
-        return f"{self.kind}:{self.preset}" if self.preset else self.kind
+        kind = self.kind + SHARED * self.shared
+        return f"{kind}:{self.preset}" if self.preset else kind
 
     @property
     def name(self) -> str:
@@ -194,7 +209,7 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def parse(name: str) -> ModelSpec:
-    """Read ``kind`` or ``kind:preset``, each with ``+covariate`` as often as wanted.
+    """Read ``kind``, ``kind:preset`` or ``kind-shared``, with ``+covariate`` as often as wanted.
 
     Parameters
     ----------
@@ -221,21 +236,27 @@ def parse(name: str) -> ModelSpec:
     """
     plain, *covariates = name.split("+")
     kind, colon, preset = plain.partition(":")
+    shared = kind.endswith(SHARED) and kind.removesuffix(SHARED) in REGISTRY
+    kind = kind.removesuffix(SHARED) if shared else kind
     if kind not in REGISTRY:
         raise OptionError(f"there is no model {kind!r}.", remedy=nearest(kind, REGISTRY))
     if colon:
         if kind != "retina-cnn":
             raise OptionError(f"{kind} has no presets.", name, f"Use {kind!r} alone.")
         _preset(preset)
-    return ModelSpec(kind, preset or None, covariates=tuple(covariates))
+    return ModelSpec(kind, preset or None, covariates=tuple(covariates), shared=shared)
 
 
 def _spec(
-    kind: str, preset: str | None, options: dict[str, Any], covariates: Sequence[str] = ()
+    kind: str,
+    preset: str | None,
+    options: dict[str, Any],
+    covariates: Sequence[str] = (),
+    shared: bool = False,
 ) -> ModelSpec:
     if preset is not None:
         parse(f"{kind}:{preset}")
-    spec = ModelSpec(kind, preset, options, as_names(covariates))
+    spec = ModelSpec(kind, preset, options, as_names(covariates), shared)
     spec.resolve()
     return spec
 
@@ -281,7 +302,11 @@ def glm_coupled(*, covariates: str | Sequence[str] = (), **options: Any) -> Mode
 
 
 def retina_cnn(
-    preset: str | None = None, *, covariates: str | Sequence[str] = (), **options: Any
+    preset: str | None = None,
+    *,
+    covariates: str | Sequence[str] = (),
+    shared: bool = False,
+    **options: Any,
 ) -> ModelSpec:
     """Return a retina CNN to fit.
 
@@ -292,6 +317,9 @@ def retina_cnn(
         "maheswaranathan2023" or "primate". Without one, the package's own defaults.
     covariates : sequence of str
         As for `ln`; here they are a gain on the rates.
+    shared : bool
+        Fit one core to all recordings of a call, with a readout for each; of a single recording
+        the model is the same either way.
     **options
         As `neuromodels.encoding.retina_cnn.RetinaCNNOptions`, on top of the preset.
 
@@ -305,7 +333,7 @@ def retina_cnn(
     OptionError
         No such preset, no such option, or a value that it cannot have.
     """
-    return _spec("retina-cnn", preset, options, covariates)
+    return _spec("retina-cnn", preset, options, covariates, shared)
 
 
 def spiking(**options: Any) -> ModelSpec:
@@ -355,5 +383,9 @@ def listing() -> list[tuple[str, str]]:
     """Every model and preset by name, with a line of what it is."""
     from neuromodels.encoding.presets import presets
 
-    rows = [(name, entry.summary) for name, entry in REGISTRY.items()]
+    rows = []
+    for name, entry in REGISTRY.items():
+        rows.append((name, entry.summary))
+        if name in WITH_CORE:
+            rows.append((name + SHARED, "the same, one core for all recordings of a call"))
     return rows + [(f"retina-cnn:{name}", table["source"]) for name, table in presets().items()]

@@ -32,6 +32,7 @@ def prepare(title, folder):
         "Arrays": ["phy_with_triggers"],
         "pynapple, neo, SpikeInterface": ["phy_with_triggers"],
         "Image recordings": ["images_npy"],
+        "Covariates": ["nwb"],
     }
     for name in makers.get(title, []):
         INPUTS[name](folder)
@@ -42,6 +43,10 @@ def prepare(title, folder):
         np.save(folder / "movie.npy", rng.integers(0, 2, (200, 4, 5), dtype=np.uint8))
         np.savetxt(folder / "frames.csv", 0.5 + np.arange(200) / 20, fmt="%.4f")
         (folder / "trials.csv").write_text("start_time,stop_time\n0.5,5.5\n5.5,10.5\n")
+    if title == "Covariates":
+        rows = [f"{t:.1f},{t % 3:.2f},{2 + t % 2:.2f}" for t in np.arange(0, 12, 0.1)]
+        heading = "time (s),running (cm/s),pupil (mm)"
+        (folder / "behaviour.csv").write_text("\n".join([heading, *rows]))
     if title == "Arrays":
         np.save(folder / "counts.npy", rng.poisson(0.3, (200, 2)))
 

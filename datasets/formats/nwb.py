@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import h5py
 
+from neuromodels.datasets.covariates import attach_series
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.formats.nwb_behaviour import read_behaviour
 from neuromodels.datasets.formats.nwb_choice import Chosen, choose
 from neuromodels.datasets.formats.nwb_data import Reading
 from neuromodels.datasets.formats.nwb_presentations import (
@@ -40,6 +42,8 @@ OPTIONS = (
     *("table", "axes", "finest_bin_width", "traces", "images", "time_bins", "allow_external"),
     *(*TIMING_OPTIONS, "schedule", "trials"),
 )
+#: `read` takes the names of covariates, so that others are not read.
+CHOOSES_COVARIATES = True
 
 
 def recognizes(source: Source) -> bool:
@@ -62,6 +66,7 @@ def read(
     allow_external: bool = False,
     trials=None,
     schedule=None,
+    covariates: list[str] | None = None,
     **timing,
 ) -> Recording | ImageRecording:
     """Open an NWB file as a recording: spikes binned, frames read when needed.
@@ -101,6 +106,9 @@ def read(
         Of an image recording: bins from the onset.
     allow_external : bool
         Follow links, and read frames, that lead out of the file's folder.
+    covariates : list of str, optional
+        Series of behaviour to use as covariates (default: those of modules called behavior,
+        eye_tracking, running, ...).
     trials, schedule, **timing
         As `neuromodels.datasets.beside.movies_beside` takes them.
 
@@ -167,13 +175,15 @@ def read(
                 session = replace(session, trials=beside_runs(own, session.trials))
             if isinstance(test, str) and session.trials is not None:
                 session = replace(session, trials=replace(session.trials, named=True))
-            return assemble(
-                replace(session, identity=source.identity),
+            behaviour, said = read_behaviour(nwb, covariates, reading)
+            recording = assemble(
+                replace(session, identity=source.identity, notes=[*session.notes, *said]),
                 test=test,
                 bin_width=bin_width,
                 finest_bin_width=finest_bin_width,
                 all_movies=stimulus is None,
             )
+            return attach_series(recording, behaviour) if behaviour else recording
         finally:
             io.close()
 

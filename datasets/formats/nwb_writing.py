@@ -19,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.blocks import block_runs, stored_width
+from neuromodels.datasets.formats.nwb_behaviour import session_covariates
 from neuromodels.datasets.formats.nwb_copy import MARK, NWB_AXES, add_copy, pieces_of
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.seal import seal
@@ -378,15 +379,6 @@ def _add_series(nwb, recording: Recording, shown: list[_Shown]) -> None:
             about = f"{kind} of each neuron; columns: {neurons}"
             module = "ophys" if kind == "trace" else "ecephys"
             found.append((module, f"{item.name}_response", item.response, units, about, item))
-        if "covariates" in item.node:
-            variable = item.node["covariates"]
-            values = np.asarray(variable.values)
-            if "trial" not in variable.dims:
-                values = np.broadcast_to(values, (len(item.response), *values.shape))
-            names = ", ".join(map(str, item.node["covariate"].values))
-            units = str(variable.attrs.get("units") or "arbitrary")
-            about = f"covariates; columns: {names}"
-            found.append(("behavior", f"{item.name}_covariates", values, units, about, item))
     for module, name, values, units, about, item in found:
         if module not in nwb.processing:
             nwb.create_processing_module(module, "in bins, on the clock of the session")
@@ -401,3 +393,17 @@ def _add_series(nwb, recording: Recording, shown: list[_Shown]) -> None:
                     description=about,
                 )
             )
+    covariates = session_covariates(shown)
+    if covariates:
+        module = nwb.create_processing_module("behavior", "in bins, on the clock of the session")
+    for name, (values, times, units) in covariates.items():
+        plain = re.sub(r"[/:]", "_", name)
+        module.add(
+            TimeSeries(
+                name=plain if plain not in module.data_interfaces else f"{plain}_",
+                data=values,
+                **_timing(times),
+                unit=units,
+                description=f"{name}: mean in each bin, NaN where unknown",
+            )
+        )

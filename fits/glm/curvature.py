@@ -16,7 +16,7 @@ import numpy as np
 from scipy import linalg
 
 from neuromodels.fits.glm.design import Chunk, Design, Weights
-from neuromodels.fits.glm.likelihood import Nonlinearity, SparseCounts
+from neuromodels.fits.glm.likelihood import Loss
 from neuromodels.fits.glm.parallel import ordered_map
 from neuromodels.fits.glm.penalties import QuadraticPenalty
 
@@ -363,37 +363,37 @@ def neuron_curvatures(
 def gram_at(
     design: Design,
     gram: Gram,
-    counts: np.ndarray,
+    response: np.ndarray,
     weights: Weights,
-    function: Nonlinearity,
+    function: Loss,
     memory: float = 1e9,
 ) -> Gram:
     """A Gram that also knows every neuron's curvature at given weights, for fits near to them.
 
     Returned unchanged for a Kronecker Gram, or if the curvatures would not fit in `memory` bytes.
     """
-    n_neurons = counts.shape[1]
+    n_neurons = response.shape[1]
     per_neuron = 8 * ((design.n_shared + design.n_own) ** 2 + 2 * design.n_bins)
     if gram.kron is not None or n_neurons * per_neuron > memory:
         return gram
     neurons = np.arange(n_neurons)
     eta = design.predictor(weights.stack(), neurons)
-    at_bins = [function.curvature(eta[n], SparseCounts.of(counts[:, n])) for n in neurons]
+    at_bins = [function.curvature(eta[n], function.observed(response[:, n])) for n in neurons]
     known = neuron_curvatures(design, neurons, np.array(at_bins))
     return replace(gram, neurons=tuple(known))
 
 
 def gram_of_copies(
-    design: Design, gram: Gram, counts: np.ndarray, weights: Weights, function: Nonlinearity, n: int
+    design: Design, gram: Gram, response: np.ndarray, weights: Weights, function: Loss, n: int
 ) -> Gram:
     """For n fits of a single neuron near to given weights: they share its curvature there.
 
     With too many columns for that, or without spikes, they share `gram`.
     """
     size = design.n_shared + design.n_own
-    if size <= DENSE_LIMIT and counts.any():
+    if size <= DENSE_LIMIT and response.any():
         eta = design.predictor(weights.stack(), np.arange(1))
-        at_bins = function.curvature(eta[0], SparseCounts.of(counts[:, 0]))[None]
+        at_bins = function.curvature(eta[0], function.observed(response[:, 0]))[None]
         known = neuron_curvatures(design, np.arange(1), at_bins, dtype=np.float32)
         split = design.n_shared
         covariance = known[0].covariance

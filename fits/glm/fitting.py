@@ -15,16 +15,17 @@ from neuromodels.encoding.base import EncodingModel, Input
 from neuromodels.encoding.bases import lead_in_of
 from neuromodels.fits.glm.cropping import Crops, View, make_crops
 from neuromodels.fits.glm.curvature import Gram, compute_gram
-from neuromodels.fits.glm.design import Design
+from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.lowrank import LowRankFit, fit_low_rank
 from neuromodels.fits.glm.regressors import make_design, penalties
 from neuromodels.fits.glm.selection import (
     Selection,
-    bits_per_spike,
     select_penalty,
     select_penalty_of_one,
+    validation_scores,
 )
-from neuromodels.fits.glm.solver import GLMSolution, fit_poisson_glm
+from neuromodels.fits.glm.solver import GLMSolution, fit_glm
+from neuromodels.fits.likelihoods import Likelihood, settle
 from neuromodels.fits.memory import regressor_gb
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.outcome import Outcome, history_dataset
@@ -38,7 +39,10 @@ SEARCH_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class _Window:
-    """Regressors of one window, to fit on and to choose on."""
+    """Regressors of one window, to fit on and to choose on.
+
+    Traces are standardized; `shift` and `factor` take a drive back to their units.
+    """
 
     history: float
     model: EncodingModel
@@ -47,21 +51,24 @@ class _Window:
     check: Design
     check_counts: np.ndarray
     gram: Gram
+    family: dict[str, str]
+    shift: np.ndarray
+    factor: np.ndarray
 
-    def score(self, options: ConvexOptions, nonlinearity: str) -> np.ndarray:
-        """Validation bits per spike of every neuron, with the penalty in the middle of the list."""
+    def score(self, options: ConvexOptions) -> np.ndarray:
+        """Validation score of every neuron, with the penalty in the middle of the list."""
         candidates, _ = penalties(self.model, options)
-        solution = fit_poisson_glm(
+        solution = fit_glm(
             self.design,
             self.counts,
             penalty=candidates[len(candidates) // 2],
-            nonlinearity=nonlinearity,
             tolerance=SEARCH_TOLERANCE,
             gram=self.gram,
+            **self.family,
         )
         reference = self.counts.mean(axis=0)
-        return bits_per_spike(
-            self.check, self.check_counts, solution.weights, reference, nonlinearity
+        return validation_scores(
+            self.check, self.check_counts, solution.weights, reference, **self.family
         )
 
 
@@ -71,7 +78,12 @@ def _mean_score(scores: np.ndarray) -> float:
 
 
 def _window(
-    spec: ModelSpec, view: View, options: ConvexOptions, history: float, score_from: int
+    spec: ModelSpec,
+    likelihood: Likelihood,
+    view: View,
+    options: ConvexOptions,
+    history: float,
+    score_from: int,
 ) -> _Window:
     # A low-rank filter starts from the full one, and shares its regressors and penalties.
     # Single precision is enough for regressors; the solver's arithmetic is double.
@@ -81,7 +93,18 @@ def _window(
     check, check_counts = make_design(model, view.validation, score_from, memory, targets)
     # For a single neuron the exact covariance is not worth its price.
     gram = compute_gram(design, "kron" if view.cropped else "auto")
-    return _Window(history, model, design, counts, check, check_counts, gram)
+    offset, scale = likelihood.scale(counts)
+    return _Window(
+        history,
+        model,
+        design,
+        likelihood.standardized(counts, offset, scale),
+        check,
+        likelihood.standardized(check_counts, offset, scale),
+        gram,
+        {"likelihood": likelihood.name, "nonlinearity": model.options.nonlinearity},
+        *likelihood.drive_units(offset, scale),
+    )
 
 
 @dataclass(frozen=True)
@@ -93,6 +116,8 @@ class _Fitted:
     strengths: list[tuple[float, float]]
     low: LowRankFit | None
     spiking: np.ndarray
+    shift: np.ndarray
+    factor: np.ndarray
 
     @property
     def solution(self) -> GLMSolution:
@@ -103,14 +128,22 @@ class _Fitted:
 
         Weights outside the window stay 0.
         """
-        weights, neurons = self.solution.weights, self.view.neurons
+        fitted, neurons = self.solution.weights, self.view.neurons
+        weights = Weights(
+            self.shift + self.factor * fitted.intercept, self.factor * fitted.shared, fitted.own
+        )
         n_basis, shape = model.stimulus.window.n_basis, self.view.data.movie_shape
         n_stimulus = n_basis * self.view.data.n_pixels
+        first_covariate = len(weights.shared) - len(model.input.covariates)
         rows, columns = self.view.window
         with torch.no_grad():
             model.bias[neurons] = torch.from_numpy(weights.intercept)
+            if model.covariate is not None:
+                told = torch.from_numpy(weights.shared[first_covariate:])
+                model.covariate.weight[:, neurons] = told
             if self.low is not None:
-                model.stimulus.temporal[..., neurons] = torch.from_numpy(self.low.temporal)
+                temporal = torch.from_numpy(self.factor * self.low.temporal)
+                model.stimulus.temporal[..., neurons] = temporal
                 spatial = self.low.spatial.reshape(-1, *shape, len(neurons))
                 window = model.stimulus.spatial[:, :, rows, columns]
                 window[..., neurons] = torch.from_numpy(spatial)
@@ -122,7 +155,8 @@ class _Fitted:
                 model.own[:, neurons] = torch.from_numpy(weights.own)
                 if model.options.coupling:
                     sources = len(self.view.data.neurons)
-                    coupling = weights.shared[n_stimulus:].reshape(-1, sources, len(neurons))
+                    coupling = weights.shared[n_stimulus:first_covariate]
+                    coupling = coupling.reshape(-1, sources, len(neurons))
                     model.coupling[:, :, neurons] = torch.from_numpy(coupling)
 
 
@@ -131,7 +165,7 @@ def _fit_window(spec: ModelSpec, view: View, options: ConvexOptions, window: _Wi
     wanted = spec.resolve()
     candidates, strengths = penalties(window.model, options)
     solver = {
-        "nonlinearity": wanted.nonlinearity,
+        **window.family,
         "tolerance": options.tolerance,
         "max_iterations": options.max_iterations,
     }
@@ -150,13 +184,28 @@ def _fit_window(spec: ModelSpec, view: View, options: ConvexOptions, window: _Wi
     if wanted.rank:
         n_basis = window.model.stimulus.window.n_basis
         low = fit_low_rank(
-            window.design, window.counts, selection, rank=wanted.rank, n_basis=n_basis, **solver
+            window.design,
+            window.counts,
+            selection,
+            rank=wanted.rank,
+            n_basis=n_basis,
+            n_rest=len(window.model.input.covariates),
+            **solver,
         )
-    return _Fitted(view, selection, strengths, low, window.counts.any(axis=0))
+    return _Fitted(
+        view,
+        selection,
+        strengths,
+        low,
+        window.counts.any(axis=0),
+        window.shift,
+        window.factor,
+    )
 
 
 def _search(
     spec: ModelSpec,
+    likelihood: Likelihood,
     crops: Crops,
     options: ConvexOptions,
     histories: Sequence[float],
@@ -168,18 +217,17 @@ def _search(
     On the whole frame the best one is returned with all that was computed for it; with crops it is
     computed again for each neuron.
     """
-    nonlinearity = spec.resolve().nonlinearity
     kept = None
 
     def try_all(view: View) -> list[np.ndarray]:
         nonlocal kept
         found, best = [], -np.inf
         for index, history in enumerate(histories):
-            window = _window(spec, view, options, history, score_from)
-            found.append(window.score(options, nonlinearity))
+            window = _window(spec, likelihood, view, options, history, score_from)
+            found.append(window.score(options))
             if crops.side is None:
                 score = _mean_score(found[-1])
-                note = f"window {history:g} s   validation {score:.3f} bits/spike"
+                note = f"window {history:g} s   validation {score:.3f} {likelihood.unit}"
                 progress.update(index + 1, note)
                 if score >= best:
                     best, kept = score, window
@@ -234,7 +282,14 @@ def fit_convex(
     (second differences over space) + ½ history_ridge ‖h‖². A full filter makes it convex for both
     nonlinearities (Paninski 2004); a low-rank filter starts from the full one and is fitted by
     alternation, see `neuromodels.fits.glm.lowrank`.
+
+    For rates and traces λ − y log λ becomes ½ (y − μ)² with a linear μ (Gaussian; ridge
+    regression), or log μ + y/μ with μ an exp (Gamma), see `neuromodels.fits.likelihoods`. Both are
+    fitted in units of the trace's training standard deviation or mean, so that strengths of
+    penalties mean the same whatever its units.
     """
+    spec, likelihood = settle(spec, options, data)
+    likelihood.check([*partition.train, *partition.validation], data)
     wanted = spec.resolve()
     histories = candidate_histories(wanted.history, partition, data.bin_width, wanted.delay)
     score_from = longest_lead_in(histories, data.bin_width, wanted.delay)
@@ -249,7 +304,7 @@ def fit_convex(
     progress.start(spec.name, steps + len(crops.groups()))
     history, kept, search = histories[0], None, {}
     if searching:
-        scores, kept = _search(spec, crops, options, histories, score_from, progress)
+        scores, kept = _search(spec, likelihood, crops, options, histories, score_from, progress)
         # Of equals the longest: the more distant past did no harm.
         history = max(zip(scores, histories, strict=True))[1]
         search = {
@@ -258,7 +313,7 @@ def fit_convex(
         }
 
     def fit_view(view: View) -> _Fitted:
-        window = kept or _window(spec, view, options, history, score_from)
+        window = kept or _window(spec, likelihood, view, options, history, score_from)
         return _fit_window(spec, view, options, window)
 
     model = spec.build(data, history=history)
@@ -268,13 +323,16 @@ def fit_convex(
         fitted.append(one)
         if crops.side is not None:
             progress.update(steps + len(fitted), f"neuron {data.neurons[view.first]}")
-    return _outcome(model, fitted, crops, history, histories, score_from, search, progress)
+    return _outcome(
+        model, fitted, crops, likelihood, history, histories, score_from, search, progress
+    )
 
 
 def _outcome(
     model: EncodingModel,
     fitted: list[_Fitted],
     crops: Crops,
+    likelihood: Likelihood,
     history: float,
     histories: Sequence[float],
     score_from: int,
@@ -301,11 +359,12 @@ def _outcome(
     )
     if n_silent := int((~spiking).sum()):
         # Its most likely rate is 0, which no finite weights give.
-        stopped += f", {n_silent} neuron{'s' * (n_silent > 1)} without spikes"
+        of_what = "spikes" if likelihood.name == "poisson" else "a response"
+        stopped += f", {n_silent} neuron{'s' * (n_silent > 1)} without {of_what}"
     progress.finish(f"{stopped}, window {history:g} s{crops.note()}")
     return Outcome(
         model=model,
-        history=history_dataset({"validation": [score]}, "iteration"),
+        history=history_dataset({"validation": [score]}, "iteration", likelihood.metric),
         diagnostics={
             "value": ("neuron", joined("value")),
             "iterations": ("neuron", joined("iterations")),
@@ -324,11 +383,13 @@ def _outcome(
         summary={
             "chosen_history": history,
             "history_candidates": list(histories),
-            "validation_bits_per_spike": score,
+            "likelihood": likelihood.name,
+            f"validation_{likelihood.metric}": score,
             "validation_from_bin": score_from,
             "stopped": stopped,
             "converged": n_left == 0,
             "largest_gradient": worst,
             **crops.summary(bool(search)),
+            **likelihood.remarked(crops.partition.train),
         },
     )

@@ -10,7 +10,7 @@ from scipy import sparse
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.penalties import PenaltyTerm, QuadraticPenalty
 from neuromodels.fits.glm.selection import Selection
-from neuromodels.fits.glm.solver import GLMSolution, fit_poisson_glm
+from neuromodels.fits.glm.solver import GLMSolution, fit_glm
 
 MAX_ALTERNATIONS = 100
 
@@ -37,6 +37,7 @@ class LowRankFit(NamedTuple):
 class _Factors(NamedTuple):
     temporal: np.ndarray
     spatial: np.ndarray
+    rest: np.ndarray
     intercept: float
 
 
@@ -72,46 +73,62 @@ class _Alternation:
         # along them, whatever the size of the factors.
         axes, mixing = np.linalg.qr(held.T)
         rank, n_pixels = len(held), factors.spatial.shape[1]
-        # Columns of the smaller problem run over (basis, rank) or (rank, pixel).
+        # Columns of the smaller problem run over (basis, rank) or (rank, pixel), then the rest.
         if temporal:
             embedding = sparse.kron(sparse.eye_array(self.n_basis), axes, format="csr")
             start = (mixing @ free).T.ravel()
         else:
             embedding = sparse.kron(axes, sparse.eye_array(n_pixels), format="csr")
             start = (mixing @ free).ravel()
+        n_rest = len(factors.rest)
+        if n_rest:
+            embedding = sparse.block_diag([embedding, sparse.eye_array(n_rest)], format="csr")
+            start = np.concatenate([start, factors.rest])
         features = np.concatenate(
-            [self._along(axes, chunk.shared, temporal) for chunk in self.design.chunks()]
+            [self._along(axes, chunk.shared, temporal, n_rest) for chunk in self.design.chunks()]
         )
         penalty = PenaltyTerm("filter", (embedding.T @ self.penalty @ embedding).tocsr())
-        solution = fit_poisson_glm(
+        solution = fit_glm(
             Design(features),
             self.counts,
             penalty=QuadraticPenalty((penalty,), (1.0,)),
             start=Weights(np.array([factors.intercept]), start[:, None], np.empty((0, 1))),
             **self.solver,
         )
-        fitted = solution.weights.shared[:, 0]
+        fitted, rest = np.split(solution.weights.shared[:, 0], [features.shape[1] - n_rest])
         if temporal:
             pair = fitted.reshape(self.n_basis, rank).T, axes.T
         else:
             pair = axes.T, fitted.reshape(rank, n_pixels)
-        return _Factors(*_normalized(*pair), float(solution.weights.intercept[0])), solution
+        intercept = float(solution.weights.intercept[0])
+        return _Factors(*_normalized(*pair), rest, intercept), solution
 
-    def _along(self, axes: np.ndarray, shared: np.ndarray, temporal: bool) -> np.ndarray:
-        """Regressors (bin, basis × pixel) seen along the axes of the held factor."""
-        by_basis = shared.reshape(len(shared), self.n_basis, -1)
-        return (by_basis @ axes if temporal else axes.T @ by_basis).reshape(len(shared), -1)
+    def _along(
+        self, axes: np.ndarray, shared: np.ndarray, temporal: bool, n_rest: int
+    ) -> np.ndarray:
+        """Regressors (bin, basis × pixel) seen along the axes of the held factor, then the rest."""
+        stimulus, rest = np.split(shared, [shared.shape[1] - n_rest], axis=1)
+        by_basis = stimulus.reshape(len(shared), self.n_basis, -1)
+        seen = (by_basis @ axes if temporal else axes.T @ by_basis).reshape(len(shared), -1)
+        return np.concatenate([seen, rest], axis=1) if n_rest else seen
 
 
 def fit_low_rank(
-    design: Design, counts: np.ndarray, selection: Selection, *, rank: int, n_basis: int, **solver
+    design: Design,
+    counts: np.ndarray,
+    selection: Selection,
+    *,
+    rank: int,
+    n_basis: int,
+    n_rest: int = 0,
+    **solver,
 ) -> LowRankFit:
     """Fit filters of rank R, starting from full ones.
 
     Parameters
     ----------
     design : Design
-        Of the full filter: shared columns (basis, pixel).
+        Of the full filter: shared columns (basis, pixel), then those that are no part of it.
     counts : numpy.ndarray
         (bin, neuron).
     selection : Selection
@@ -120,8 +137,10 @@ def fit_low_rank(
         R.
     n_basis : int
         Temporal basis functions.
+    n_rest : int
+        Columns after the filter, for instance covariates; both problems fit their weights.
     **solver
-        `nonlinearity`, `tolerance`, `max_iterations` of `fit_poisson_glm`.
+        `likelihood`, `nonlinearity`, `tolerance`, `max_iterations` of `fit_glm`.
 
     Returns
     -------
@@ -139,9 +158,11 @@ def fit_low_rank(
     n_columns, n_neurons = full.weights.shared.shape
     rows: list[tuple] = []
     temporal = np.zeros((rank, n_basis, n_neurons))
-    spatial = np.zeros((rank, n_columns // n_basis, n_neurons))
+    n_filter = n_columns - n_rest
+    spatial = np.zeros((rank, n_filter // n_basis, n_neurons))
+    rest = np.zeros((n_rest, n_neurons))
     for neuron in range(n_neurons):
-        filter_ = full.weights.shared[:, neuron].reshape(n_basis, -1)
+        filter_ = full.weights.shared[:n_filter, neuron].reshape(n_basis, -1)
         intercept = float(full.weights.intercept[neuron])
         if not filter_.any():
             # A silent neuron has no filter to factor.
@@ -157,7 +178,8 @@ def fit_low_rank(
             )
             continue
         left, size, right = np.linalg.svd(filter_, full_matrices=False)
-        factors = _Factors((left[:, :rank] * size[:rank]).T, right[:rank], intercept)
+        others = full.weights.shared[n_filter:, neuron]
+        factors = _Factors((left[:, :rank] * size[:rank]).T, right[:rank], others, intercept)
         problem = _Alternation(
             design,
             counts[:, neuron],
@@ -177,11 +199,13 @@ def fit_low_rank(
             (factors.intercept, float(over_time.value[0]), alternations, gradient, still, message)
         )
         temporal[..., neuron], spatial[..., neuron] = factors.temporal, factors.spatial
+        rest[:, neuron] = factors.rest
     intercept, value, iterations, gradient, converged, message = (
         np.array(column) for column in zip(*rows, strict=True)
     )
-    assembled = np.einsum("rbn,rpn->bpn", temporal, spatial).reshape(n_columns, n_neurons)
-    weights = Weights(intercept, assembled, np.empty((0, n_neurons)))
+    assembled = np.einsum("rbn,rpn->bpn", temporal, spatial).reshape(n_filter, n_neurons)
+    shared = np.concatenate([assembled, rest])
+    weights = Weights(intercept, shared, np.empty((0, n_neurons)))
     return LowRankFit(
         temporal,
         spatial,

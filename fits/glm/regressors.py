@@ -9,6 +9,7 @@ import torch
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.encoding.base import EncodingModel
+from neuromodels.fits.covariates import covariates_of
 from neuromodels.fits.glm.design import Design
 from neuromodels.fits.glm.penalties import QuadraticPenalty, ridge, smoothness
 from neuromodels.fits.options import ConvexOptions
@@ -40,7 +41,8 @@ def regressors(
     Returns
     -------
     shared : numpy.ndarray
-        (bin, column), float32: stimulus (basis, pixel), then coupling (basis, source neuron).
+        (bin, column), float32: stimulus (basis, pixel), coupling (basis, source neuron), and
+        covariates, normalized.
     own : numpy.ndarray or None
         (bin, target, basis), float32: each neuron's own past.
     """
@@ -55,6 +57,9 @@ def regressors(
                 columns.append(model.history_features(spikes[None], "coupling")[0].flatten(1))
             own = model.history_features(spikes[None, :, targets], "own")[0].transpose(1, 2)
             own = np.ascontiguousarray(own.numpy(), dtype=np.float32)
+        covariates = covariates_of(model, block, start)
+        if covariates is not None:
+            columns.append(model.covariate.normalized(covariates)[0])
         shared = torch.cat(columns, 1).numpy().astype(np.float32)
     return shared, own
 
@@ -105,17 +110,19 @@ def make_design(
     n_neurons = len(model.input.neurons)
     n_basis, n_pixels = model.stimulus.window.n_basis, model.input.n_pixels
     n_stimulus, n_coupling, n_own = n_basis * n_pixels, 0, 0
+    n_covariates = len(model.input.covariates)
     mask = None
     if model.uses_spikes:
         n_own = model.own_basis.shape[1]
         if model.options.coupling:
             n_coupling = model.coupling_basis.shape[1] * n_neurons
-            mask = np.ones((n_stimulus + n_coupling, n_neurons), dtype=bool)
+            mask = np.ones((n_stimulus + n_coupling + n_covariates, n_neurons), dtype=bool)
             # Columns run over (basis, source): a neuron is not its own source.
             itself = np.tile(np.eye(n_neurons, dtype=bool), (model.coupling_basis.shape[1], 1))
-            mask[n_stimulus:] = ~itself
+            mask[n_stimulus : n_stimulus + n_coupling] = ~itself
             mask = mask[:, targets]
-    size = 4 * len(counts) * (n_stimulus + n_coupling + n_own * len(targets))
+    n_columns = n_stimulus + n_coupling + n_covariates + n_own * len(targets)
+    size = 4 * len(counts) * n_columns
     kron = (n_basis, n_pixels)
     row_bytes = size // len(counts)
     # A stretch is read as frames, normalized, and laid out on the basis.
@@ -151,15 +158,17 @@ def penalties(
     n_coupling = 0
     if model.uses_spikes and model.options.coupling:
         n_coupling = model.coupling_basis.shape[1] * len(model.input.neurons)
-    total = n_stimulus + n_coupling
+    first_covariate = n_stimulus + n_coupling
+    total = first_covariate + len(model.input.covariates)
     terms = (
         ridge(total, 0, n_stimulus),
         smoothness(n_basis, model.input.movie_shape, n_columns=total),
-        ridge(total, n_stimulus, total, name="coupling_ridge"),
+        ridge(total, n_stimulus, first_covariate, name="coupling_ridge"),
+        ridge(total, first_covariate, total, name="covariate_ridge"),
     )
+    fixed = (options.history_ridge, options.covariate_ridge)
     strengths = [(r, s) for s in options.smoothness for r in sorted(options.ridge, reverse=True)]
     candidates = [
-        QuadraticPenalty(terms, (r, s, options.history_ridge), own=options.history_ridge)
-        for r, s in strengths
+        QuadraticPenalty(terms, (r, s, *fixed), own=options.history_ridge) for r, s in strengths
     ]
     return candidates, strengths

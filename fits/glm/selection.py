@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neuromodels.analysis import metrics
 from neuromodels.fits.glm.curvature import Gram, compute_gram, gram_at, gram_of_copies
 from neuromodels.fits.glm.design import Design, Weights
-from neuromodels.fits.glm.likelihood import nonlinearity_named
+from neuromodels.fits.glm.likelihood import loss_named
 from neuromodels.fits.glm.penalties import QuadraticPenalty, choose
-from neuromodels.fits.glm.solver import GLMSolution, checked_counts, fit_poisson_glm
+from neuromodels.fits.glm.solver import GLMSolution, checked_response, fit_glm
+from neuromodels.fits.likelihoods import LIKELIHOODS
 
 SLOW = 6
 
@@ -30,8 +30,8 @@ class Selection:
     chosen : (neuron,) int
         Index of the chosen candidate.
     scores : (candidate, neuron)
-        Validation log-likelihood in bits per spike, relative to the training mean rate; NaN for a
-        neuron without spikes in training or validation.
+        Validation score, relative to the training mean: bits per spike for counts, variance
+        explained for traces; NaN where it is undefined, as for a neuron without spikes.
     solution : GLMSolution
         With the chosen penalties, to the full tolerance.
     """
@@ -45,29 +45,30 @@ class Selection:
 
 def select_penalty(
     design_train: Design,
-    counts_train: np.ndarray,
+    response_train: np.ndarray,
     design_validation: Design,
-    counts_validation: np.ndarray,
+    response_validation: np.ndarray,
     candidates: Sequence[QuadraticPenalty],
     *,
+    likelihood: str = "poisson",
     nonlinearity: str = "exp",
     tolerance: float = 1e-6,
     path_tolerance: float = 1e-5,
     max_iterations: int = 200,
     gram: Gram | None = None,
 ) -> Selection:
-    """Give every neuron the penalty that predicts its validation spikes best.
+    """Give every neuron the penalty that predicts its validation blocks best.
 
     Parameters
     ----------
     design_train, design_validation : Design
         The same columns in training and validation bins.
-    counts_train, counts_validation : (bin, neuron)
+    response_train, response_validation : (bin, neuron)
     candidates : sequence of QuadraticPenalty
         The same terms with different strengths, by convention from strong to weak: each fit starts
         at the solution of the most similar one before it, and ties go to the first.
-    nonlinearity, max_iterations, gram
-        As for `fit_poisson_glm`; the Gram is that of `design_train`.
+    likelihood, nonlinearity, max_iterations, gram
+        As for `fit_glm`; the Gram is that of `design_train`.
     tolerance : float
         Of the solution that is returned.
     path_tolerance : float
@@ -76,24 +77,28 @@ def select_penalty(
     Returns
     -------
     Selection
-        A neuron without a score (no spikes in training or validation) gets the first candidate.
+        A neuron without a score gets the first candidate.
     """
     candidates = list(candidates)
     if not candidates:
         raise ValueError("candidates is empty: give at least one penalty")
-    counts_train = checked_counts(design_train, counts_train)
-    counts_validation = checked_counts(design_validation, counts_validation)
-    n_neurons = counts_train.shape[1]
-    if counts_validation.shape[1] != n_neurons:
+    function = loss_named(likelihood, nonlinearity)
+    response_train = checked_response(design_train, response_train, signed=function.signed)
+    response_validation = checked_response(
+        design_validation, response_validation, signed=function.signed
+    )
+    n_neurons = response_train.shape[1]
+    if response_validation.shape[1] != n_neurons:
         raise ValueError(
-            f"counts_validation has {counts_validation.shape[1]} neurons, counts_train {n_neurons}"
+            f"response_validation has {response_validation.shape[1]} neurons, response_train has "
+            f"{n_neurons}"
         )
     choose(candidates, np.zeros(n_neurons, dtype=int))  # raises if their terms differ
     if gram is None:
         gram = compute_gram(design_train)
-    rates = counts_train.mean(axis=0, dtype=np.float64)
-    function = nonlinearity_named(nonlinearity)
-    options = {"nonlinearity": nonlinearity, "max_iterations": max_iterations}
+    means = response_train.mean(axis=0, dtype=np.float64)
+    family = {"likelihood": likelihood, "nonlinearity": nonlinearity}
+    options = family | {"max_iterations": max_iterations}
     near = gram
     places = np.array([_log_strengths(candidate) for candidate in candidates])
     fits: list[GLMSolution] = []
@@ -103,9 +108,9 @@ def select_penalty(
         if k:
             nearest = int(np.argmin(np.abs(places[:k] - places[k]).sum(axis=1)))
             start = fits[nearest].weights
-        fit = fit_poisson_glm(
+        fit = fit_glm(
             design_train,
-            counts_train,
+            response_train,
             penalty=candidate,
             start=start,
             tolerance=max(tolerance, path_tolerance),
@@ -114,17 +119,17 @@ def select_penalty(
         )
         # Neighbours on the path have nearly the same curvature: a few iterations then do.
         if np.median(fit.iterations) > SLOW and k + 1 < len(candidates):
-            near = gram_at(design_train, gram, counts_train, fit.weights, function)
+            near = gram_at(design_train, gram, response_train, fit.weights, function)
         fits.append(fit)
-        scores[k] = bits_per_spike(
-            design_validation, counts_validation, fit.weights, rates, nonlinearity
+        scores[k] = validation_scores(
+            design_validation, response_validation, fit.weights, means, **family
         )
     chosen = np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=0)
     penalty = choose(candidates, chosen)
     rows = np.array([fits[k].weights.stack()[n] for n, k in enumerate(chosen)])
-    solution = fit_poisson_glm(
+    solution = fit_glm(
         design_train,
-        counts_train,
+        response_train,
         penalty=penalty,
         start=Weights.unstack(rows, design_train.n_shared),
         tolerance=tolerance,
@@ -137,11 +142,12 @@ def select_penalty(
 
 def select_penalty_of_one(
     design_train: Design,
-    counts_train: np.ndarray,
+    response_train: np.ndarray,
     design_validation: Design,
-    counts_validation: np.ndarray,
+    response_validation: np.ndarray,
     candidates: Sequence[QuadraticPenalty],
     *,
+    likelihood: str = "poisson",
     nonlinearity: str = "exp",
     tolerance: float = 1e-6,
     path_tolerance: float = 1e-5,
@@ -154,50 +160,52 @@ def select_penalty_of_one(
     middle of the list, and are preconditioned with the curvature there.
     """
     candidates = list(candidates)
-    counts_train = checked_counts(design_train, counts_train)
-    counts_validation = checked_counts(design_validation, counts_validation)
-    if counts_train.shape[1] != 1 or counts_validation.shape[1] != 1:
-        raise ValueError(f"{counts_train.shape[1]} neurons: expected a single one")
+    function = loss_named(likelihood, nonlinearity)
+    response_train = checked_response(design_train, response_train, signed=function.signed)
+    response_validation = checked_response(
+        design_validation, response_validation, signed=function.signed
+    )
+    if response_train.shape[1] != 1 or response_validation.shape[1] != 1:
+        raise ValueError(f"{response_train.shape[1]} neurons: expected a single one")
     n = len(candidates)
     together = choose(candidates, np.arange(n))
     if gram is None:
         gram = compute_gram(design_train)
-    rates = counts_train.mean(axis=0, dtype=np.float64)
-    options = {"nonlinearity": nonlinearity, "max_iterations": max_iterations}
+    means = response_train.mean(axis=0, dtype=np.float64)
+    family = {"likelihood": likelihood, "nonlinearity": nonlinearity}
+    options = family | {"max_iterations": max_iterations}
     path = max(tolerance, path_tolerance)
-    middle = fit_poisson_glm(
+    middle = fit_glm(
         design_train,
-        counts_train,
+        response_train,
         penalty=candidates[n // 2],
         tolerance=path,
         gram=gram,
         **options,
     )
-    near = gram_of_copies(
-        design_train, gram, counts_train, middle.weights, nonlinearity_named(nonlinearity), n
-    )
+    near = gram_of_copies(design_train, gram, response_train, middle.weights, function, n)
     rows = np.repeat(middle.weights.stack(), n, axis=0)
-    fits = fit_poisson_glm(
+    fits = fit_glm(
         design_train.copies(n),
-        np.repeat(counts_train, n, axis=1),
+        np.repeat(response_train, n, axis=1),
         penalty=together,
         start=Weights.unstack(rows, design_train.n_shared),
         tolerance=path,
         gram=near,
         **options,
     )
-    scores = bits_per_spike(
+    scores = validation_scores(
         design_validation.copies(n),
-        np.repeat(counts_validation, n, axis=1),
+        np.repeat(response_validation, n, axis=1),
         fits.weights,
-        np.repeat(rates, n),
-        nonlinearity,
+        np.repeat(means, n),
+        **family,
     )[:, None]
     chosen = np.argmax(np.where(np.isnan(scores), -np.inf, scores), axis=0)
     penalty = choose(candidates, chosen)
-    solution = fit_poisson_glm(
+    solution = fit_glm(
         design_train,
-        counts_train,
+        response_train,
         penalty=penalty,
         start=Weights.unstack(fits.weights.stack()[chosen], design_train.n_shared),
         tolerance=tolerance,
@@ -208,33 +216,35 @@ def select_penalty_of_one(
     return Selection(penalty, strengths, chosen, scores, solution)
 
 
-def bits_per_spike(
+def validation_scores(
     design: Design,
-    counts: np.ndarray,
+    response: np.ndarray,
     weights: Weights,
     reference: np.ndarray,
+    *,
+    likelihood: str = "poisson",
     nonlinearity: str = "exp",
 ) -> np.ndarray:
-    """Log-likelihood gain over a constant rate, in bits per spike, for every neuron.
+    """How well weights predict every neuron, by the score that choices are made by.
 
     Parameters
     ----------
     design : Design
-    counts : (bin, neuron)
+    response : (bin, neuron)
     weights : Weights
     reference : (neuron,)
-        Constant rate per bin, for instance the training mean.
-    nonlinearity : "exp" or "softplus"
+        Constant response per bin, for instance the training mean.
+    likelihood, nonlinearity : str
+        As for `fit_glm`.
 
     Returns
     -------
     (neuron,)
-        NaN without spikes or with a reference of 0; −∞ for a rate of 0 where there was a spike.
+        See `Likelihood.validation`.
     """
     with np.errstate(over="ignore"):
-        rates = nonlinearity_named(nonlinearity).rate(design.linear_predictor(weights))
-        # The metric refuses infinite rates; the largest number scores worse than anything real.
-        return metrics.bits_per_spike(np.minimum(rates, np.finfo(float).max), counts, reference)
+        rates = loss_named(likelihood, nonlinearity).rate(design.linear_predictor(weights))
+    return LIKELIHOODS[likelihood].validation(rates, response, reference)
 
 
 def _log_strengths(penalty: QuadraticPenalty) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Poisson GLMs of all neurons at once, fitted to a stated gradient tolerance.
+"""GLMs of all neurons at once, fitted to a stated gradient tolerance.
 
 Preconditioned L-BFGS (Nocedal & Wright, Numerical Optimization, algorithm 7.4), batched: one
 product with the regressors serves all neurons, everything else is done per neuron, so that a
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from neuromodels.fits.glm.curvature import (
     neuron_curvatures,
 )
 from neuromodels.fits.glm.design import Design, Weights
-from neuromodels.fits.glm.likelihood import Nonlinearity, SparseCounts, nonlinearity_named
+from neuromodels.fits.glm.likelihood import Loss, loss_named
 from neuromodels.fits.glm.penalties import QuadraticPenalty
 
 MEMORY, MEMORY_KRON = 8, 24
@@ -44,7 +45,7 @@ class GLMSolution:
     ----------
     weights : Weights
     value : (neuron,)
-        Objective: mean over bins of μ − y log μ, plus the penalty.
+        Objective: mean over bins of the loss, plus the penalty.
     iterations : (neuron,) int
     gradient_norm : (neuron,)
         Largest absolute derivative of the objective.
@@ -62,11 +63,12 @@ class GLMSolution:
     message: np.ndarray
 
 
-def fit_poisson_glm(
+def fit_glm(
     design: Design,
-    counts: np.ndarray,
+    response: np.ndarray,
     *,
     penalty: QuadraticPenalty | None = None,
+    likelihood: str = "poisson",
     nonlinearity: str = "exp",
     tolerance: float = 1e-6,
     max_iterations: int = 200,
@@ -75,17 +77,19 @@ def fit_poisson_glm(
 ) -> GLMSolution:
     """Most likely weights of every neuron, under a quadratic penalty.
 
-    Minimises for each neuron (1/T) Σ_t [μ_t − y_t log μ_t] + ½ wᵀ P w over its intercept b and
-    weights w, with μ = f(b + x·w) per bin, T bins and P the neuron's penalty. Convex for both f.
+    Minimises for each neuron (1/T) Σ_t ℓ(y_t, μ_t) + ½ wᵀ P w over its intercept b and weights w,
+    with μ = f(b + x·w) per bin, T bins, P the neuron's penalty and ℓ the loss of the likelihood,
+    see `neuromodels.fits.glm.likelihood`. Convex for every likelihood there.
 
     Parameters
     ----------
     design : Design
-    counts : (bin, neuron)
-        Spikes per bin; not negative.
+    response : (bin, neuron)
+        Spikes per bin, or traces; negative with the Gaussian likelihood alone.
     penalty : QuadraticPenalty, optional
         Default none. The intercept is never penalised.
-    nonlinearity : "exp" or "softplus"
+    likelihood : "poisson", "gaussian" or "gamma"
+    nonlinearity : "exp" or "softplus" with Poisson, "identity" with Gaussian, "exp" with Gamma
     tolerance : float
         A neuron is done when no derivative of its objective exceeds this.
     max_iterations : int
@@ -101,19 +105,20 @@ def fit_poisson_glm(
     Raises
     ------
     ValueError
-        For counts that are negative or not finite (with neuron and bin), and for sizes or options
-        that do not fit.
+        For responses that the likelihood does not have (with neuron and bin), and for sizes or
+        options that do not fit.
 
     Notes
     -----
     A neuron without spikes has no most likely weights (its intercept runs to −∞). It gets weights
     of 0 and the intercept of half a spike in the whole recording, `converged` False, and a message.
+    The same holds for a trace of zeros under the Gamma likelihood.
     """
-    counts = checked_counts(design, counts)
-    n_neurons = counts.shape[1]
+    function = loss_named(likelihood, nonlinearity)
+    response = checked_response(design, response, signed=function.signed)
+    n_neurons = response.shape[1]
     penalty = QuadraticPenalty() if penalty is None else penalty
     penalty.check(design.n_shared, n_neurons)
-    function = nonlinearity_named(nonlinearity)
     if not tolerance > 0:
         raise ValueError(f"tolerance={tolerance}: expected a positive number")
     if gram is None:
@@ -132,7 +137,7 @@ def fit_poisson_glm(
     fitted: list[_Neuron] = []
     for group in _groups(n_neurons, design, gram):
         neurons = [
-            _begin(problem, n, counts[:, n], None if rows is None else rows[n]) for n in group
+            _begin(problem, n, response[:, n], None if rows is None else rows[n]) for n in group
         ]
         _fit_group(problem, [neuron for neuron in neurons if not neuron.done])
         fitted += neurons
@@ -146,23 +151,34 @@ def fit_poisson_glm(
     )
 
 
-def checked_counts(design: Design, counts: np.ndarray) -> np.ndarray:
-    """Counts that fit the design, or a ValueError that says what is wrong and where."""
-    counts = np.asarray(counts)
-    if counts.ndim != 2 or len(counts) != design.n_bins:
+def checked_response(design: Design, response: np.ndarray, *, signed: bool = False) -> np.ndarray:
+    """Responses that fit the design, or a ValueError that says what is wrong and where.
+
+    Parameters
+    ----------
+    design : Design
+    response : (bin, neuron)
+    signed : bool
+        Whether it may be negative.
+    """
+    name = "response" if signed else "counts"
+    response = np.asarray(response)
+    if response.ndim != 2 or len(response) != design.n_bins:
         raise ValueError(
-            f"counts has shape {counts.shape}: expected (bin, neuron) with the design's "
+            f"{name} has shape {response.shape}: expected (bin, neuron) with the design's "
             f"{design.n_bins} bins"
         )
-    design.check_neurons(counts.shape[1], "counts")
-    bad = ~np.isfinite(counts) | (counts < 0)
+    design.check_neurons(response.shape[1], name)
+    bad = ~np.isfinite(response)
+    if not signed:
+        bad |= response < 0
     if bad.any():
         time, neuron = np.argwhere(bad)[0]
         raise ValueError(
-            f"counts is {counts[time, neuron]} at bin {time}, neuron {neuron} ({bad.sum()} such "
-            "entries): expected finite numbers that are not negative"
+            f"{name} is {response[time, neuron]} at bin {time}, neuron {neuron} ({bad.sum()} such "
+            f"entries): expected finite numbers{'' if signed else ' that are not negative'}"
         )
-    return counts
+    return response
 
 
 def _groups(n_neurons: int, design: Design, gram: Gram) -> list[range]:
@@ -179,7 +195,7 @@ def _groups(n_neurons: int, design: Design, gram: Gram) -> list[range]:
 class _Problem:
     design: Design
     penalty: QuadraticPenalty
-    function: Nonlinearity
+    function: Loss
     gram: Gram
     tolerance: float
     max_iterations: int
@@ -190,7 +206,8 @@ class _Neuron:
     """Where the fit of one neuron stands."""
 
     index: int
-    counts: SparseCounts
+    observed: Any
+    mean: float
     free: np.ndarray
     row: np.ndarray
     preconditioner: DensePreconditioner | KroneckerPreconditioner | None = None
@@ -231,32 +248,33 @@ class _Neuron:
         self.pairs.clear()
 
 
-def _begin(problem: _Problem, index: int, counts: np.ndarray, row: np.ndarray | None) -> _Neuron:
+def _begin(problem: _Problem, index: int, response: np.ndarray, row: np.ndarray | None) -> _Neuron:
     design, function = problem.design, problem.function
     size = 1 + design.n_shared + design.n_own
     free = np.ones(size, dtype=bool)
     if design.mask is not None:
         free[1 : 1 + design.n_shared] = design.mask[:, index]
-    rate = float(np.mean(counts, dtype=np.float64))
-    silent = rate == 0
+    mean = float(np.mean(response, dtype=np.float64))
+    silent = mean == 0 and not function.signed
     null = np.zeros(size)
-    null[0] = function.inverse(0.5 / design.n_bins if silent else rate)
+    null[0] = function.inverse(0.5 / design.n_bins if silent else mean)
     if row is None or silent:
         row = null
-    neuron = _Neuron(index, SparseCounts.of(counts), free, np.where(free, row, 0.0))
+    observed = function.observed(response)
+    neuron = _Neuron(index, observed, mean, free, np.where(free, row, 0.0))
     neuron.pairs = deque(maxlen=MEMORY if problem.gram.kron is None else MEMORY_KRON)
     if silent:
         eta = np.full(design.n_bins, row[0])
-        total, residual = function.loss(eta, neuron.counts)
+        total, residual = function.loss(eta, neuron.observed)
         gradient = design.gradient(residual[None], np.array([index]))[0] * free
         neuron.value = total / design.n_bins
         neuron.gradient_norm = float(np.abs(gradient).max())
         neuron.stop(
-            "no spikes: the likelihood has no maximum; weights are 0, the rate is half a spike in "
-            "all bins together"
+            f"{function.empty}: the likelihood has no maximum; weights are 0, the response adds up "
+            "to one half over all bins"
         )
         return neuron
-    weight = function.curvature_at_rate(rate)
+    weight = function.curvature_at_rate(mean)
     neuron.preconditioner = first_preconditioner(
         design, problem.gram, problem.penalty, index, weight, free[1:]
     )
@@ -300,14 +318,12 @@ def _indices(neurons: list[_Neuron]) -> np.ndarray:
 def _place(problem: _Problem, neuron: _Neuron, eta: np.ndarray) -> None:
     """Value and residual at a neuron's first weights; a start that overflows is replaced."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        total, residual = problem.function.loss(eta, neuron.counts)
+        total, residual = problem.function.loss(eta, neuron.observed)
     if not np.isfinite(total):
         neuron.row = np.zeros_like(neuron.row)
-        neuron.row[0] = problem.function.inverse(
-            float(np.sum(neuron.counts.values)) / problem.design.n_bins
-        )
+        neuron.row[0] = problem.function.inverse(neuron.mean)
         eta = np.full_like(eta, neuron.row[0])
-        total, residual = problem.function.loss(eta, neuron.counts)
+        total, residual = problem.function.loss(eta, neuron.observed)
     slope = problem.penalty.times(neuron.index, neuron.row, problem.design.n_shared)
     neuron.eta, neuron.residual, neuron.penalty_slope = eta, residual, slope
     neuron.value = total / problem.design.n_bins + 0.5 * np.sum(neuron.row * slope)
@@ -334,7 +350,7 @@ def _line_search(
     for _ in range(TRIALS):
         eta = neuron.eta + step * delta
         with np.errstate(all="ignore"):
-            total, residual = problem.function.loss(eta, neuron.counts)
+            total, residual = problem.function.loss(eta, neuron.observed)
             value = total / n_bins + base + step * linear + 0.5 * step**2 * quadratic
             slope = np.sum(residual * delta) / n_bins + linear + step * quadratic
         finite = np.isfinite(value) and np.isfinite(slope)
@@ -424,7 +440,7 @@ def _refresh(problem: _Problem, neurons: list[_Neuron]) -> None:
         return
     if not neurons:
         return
-    weights = np.array([problem.function.curvature(n.eta, n.counts) for n in neurons])
+    weights = np.array([problem.function.curvature(n.eta, n.observed) for n in neurons])
     known = neuron_curvatures(problem.design, _indices(neurons), weights)
     for neuron, curvature in zip(neurons, known, strict=True):
         neuron.preconditioner = exact_preconditioner(

@@ -9,7 +9,7 @@ import traceback
 
 import click
 
-from neuromodels.cli import fitting, papers, recordings, spiking, stimuli
+from neuromodels.cli import fitting, papers, recordings, simulating, spiking, stimuli
 
 BAD_INPUT, INTERNAL, INTERRUPTED = 2, 1, 130
 
@@ -40,6 +40,7 @@ for _command in (
     spiking.train_spikes_command,
     spiking.export_spikes_command,
     stimuli.stimulus_command,
+    simulating.simulate_group,
     papers.papers_command,
     papers.reproduce_command,
 ):

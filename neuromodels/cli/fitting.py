@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from neuromodels.cli.several import open_all, print_set
 from neuromodels.cli.shared import (
     bin_width_option,
     command,
@@ -47,7 +48,7 @@ def _figures(result: Any, folder: str | None) -> list[str]:
     "  neuromodels fit cell.nwb --model retina-cnn --set epochs=20 --out cnn.h5\n"
     "  neuromodels fit cell.nwb --model glm --config glm.toml --out glm.h5\n",
 )
-@click.argument("recording", type=click.Path())
+@click.argument("recordings", metavar="RECORDING...", nargs=-1, required=True, type=click.Path())
 @click.option("--model", required=True, help="Name as `neuromodels models` lists it.")
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -58,7 +59,7 @@ def _figures(result: Any, folder: str | None) -> list[str]:
 @opening_options
 @out_options
 def fit_command(
-    recording: str,
+    recordings: tuple[str, ...],
     model: str,
     out: str,
     seed: int,
@@ -73,16 +74,18 @@ def fit_command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Fit one model to RECORDING and write it, with its scores, to one HDF5 file."""
+    """Fit one model to RECORDING and write it, with its scores, to one HDF5 file.
+
+    With several recordings one core is fitted to all, with a readout for each.
+    """
     import neuromodels as nm
     from neuromodels.fits.options import make_request
     from neuromodels.fits.table import comparison_summary
 
     options = _config(config) | read_settings(settings)
     make_request(model, options)  # a wrong name is told before a large recording is opened
-    opened = nm.open_recording(recording, **opening)
     fitted = nm.fit(
-        opened,
+        open_all(recordings, opening),
         model,
         seed=seed,
         bin_width=bin_width,
@@ -94,7 +97,9 @@ def fit_command(
         progress=not (quiet or as_json),
         **options,
     )
-    if as_json:
+    if isinstance(fitted, nm.ComparisonSet):
+        print_set(fitted, None, out=out, quiet=quiet, as_json=as_json)
+    elif as_json:
         print_json({"out": out} | comparison_summary(_as_comparison(fitted)))
     elif not quiet:
         click.echo(str(fitted))
@@ -114,9 +119,10 @@ def _as_comparison(fitted: Any) -> Any:
     "  neuromodels compare cell.nwb --out cell.h5\n"
     "  neuromodels compare cell.nwb --models ln,glm,retina-cnn --seeds 3 --out cell.h5\n"
     "  neuromodels compare cell.nwb --learn-from noise,natural --out cell.h5\n"
+    "  neuromodels compare mouse1.h5 mouse2.h5 --models ln,retina-cnn-shared --out mice.h5\n"
     "  neuromodels compare cell.nwb --out cell.h5 --resume\n",
 )
-@click.argument("recording", type=click.Path())
+@click.argument("recordings", metavar="RECORDING...", nargs=-1, required=True, type=click.Path())
 @click.option("--models", default="ln,glm,retina-cnn", show_default=True, help="Comma-separated.")
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--figures", type=click.Path(), help="Folder for the figures (PNG).")
@@ -129,7 +135,7 @@ def _as_comparison(fitted: Any) -> Any:
 @opening_options
 @out_options
 def compare_command(
-    recording: str,
+    recordings: tuple[str, ...],
     models: str,
     out: str,
     figures: str | None,
@@ -146,12 +152,13 @@ def compare_command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Fit models to RECORDING and compare them with each other and with the noise ceiling."""
-    import neuromodels as nm
+    """Fit models to RECORDING and compare them with each other and with the noise ceiling.
 
-    opened = nm.open_recording(recording, **opening)
+    With several recordings each model is fitted to each, and retina-cnn-shared with one core to
+    all; the scores are averaged over animals.
+    """
     _compare(
-        opened,
+        open_all(recordings, opening),
         [name.strip() for name in models.split(",") if name.strip()],
         out,
         figures,
@@ -188,6 +195,9 @@ def _compare(
     comparison = nm.compare(
         recording, models, out=out, progress=not (quiet or as_json), **arguments
     )
+    if isinstance(comparison, nm.ComparisonSet):
+        print_set(comparison, figures, out=out, all_scores=all_scores, quiet=quiet, as_json=as_json)
+        return
     drawn = _figures(comparison, figures)
     if as_json:
         print_json({"out": out, "figures": drawn} | comparison_summary(comparison))
@@ -204,6 +214,7 @@ def _compare(
 @click.argument("fitted", type=click.Path())
 @click.argument("stimulus_file", metavar="STIMULUS", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
+@click.option("--member", help="Which recording's, if FITTED is a comparison of several.")
 @click.option("--model", help="Which model, if FITTED is a comparison of several.")
 @click.option("--seed", type=int, help="Which seed of it.  [default: the first]")
 @opening_options
@@ -212,6 +223,7 @@ def predict_command(
     fitted: str,
     stimulus_file: str,
     out: str,
+    member: str | None,
     model: str | None,
     seed: int | None,
     opening: dict[str, Any],
@@ -221,7 +233,8 @@ def predict_command(
 ) -> None:
     """Predict responses to STIMULUS with a model of FITTED.
 
-    STIMULUS is a recording, or a movie as .npy of shape (time, y, x) with one frame per bin.
+    STIMULUS is a recording, a movie that `neuromodels stimulus` wrote, or a movie as .npy of shape
+    (time, y, x) with one frame per bin.
     """
     import neuromodels as nm
     from neuromodels.datasets.storage import check_output, write_tree
@@ -230,7 +243,7 @@ def predict_command(
     result = nm.load(fitted)
     given = _stimulus(stimulus_file, opening)
     try:
-        predicted = nm.predict(result, given, model=model, seed=seed)
+        predicted = nm.predict(result, given, member=member, model=model, seed=seed)
     except nm.InputError as error:
         if error.where != "stimulus":
             raise
@@ -289,6 +302,9 @@ def show_command(
     from neuromodels.fits.table import comparison_summary, comparison_text
 
     found = nm.load(result)
+    if isinstance(found, nm.ComparisonSet):
+        print_set(found, figures, all_scores=all_scores, quiet=quiet, as_json=as_json)
+        return
     if isinstance(found, nm.SpikingRun):
         from neuromodels.cli.spiking import print_run, run_figures
 

@@ -56,6 +56,7 @@ OPENING = {
         "Which stimulus; or the movie shown (npy, folder, mp4).",
     ),
     "test": (str, "CONDITION", "Which trials are the repeated test, e.g. \"kind == 'repeat'\"."),
+    "covariates": (str, "FILE|NAMES", "Running, pupil, ... (csv, npz); or which of the file's."),
     "axes": (click.Choice(["xy", "yx"]), None, "Pixel order of an NWB file.  [default: xy]"),
     "frame_times": (str, "FILE", "Onset of every frame, s (npy, csv, txt)."),
     "frame_rate": (float, "HZ", "Frames per second, where there are no frame times."),

@@ -52,8 +52,8 @@ def stimulus_command(
         raise click.UsageError("Missing option '--out': the HDF5 file to write.")
     if duration is not None and minutes is not None:
         raise click.UsageError("Give --duration or --minutes, not both.")
-    from neuromodels.datasets.storage import check_output
     from neuromodels.datasets.stimuli import generate, write_movie
+    from neuromodels.datasets.storage import check_output
 
     check_output(out, overwrite)
     flags = {

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from neuromodels.encoding.bases import lead_in_of, log_raised_cosine, project_past
+from neuromodels.encoding.covariates import CovariateEffect
 from neuromodels.options import OptionError
 
 if TYPE_CHECKING:
@@ -106,10 +107,12 @@ def refuse_idle(options: Any, names: Iterable[str], *, active: bool, remedy: str
 class EncodingModel(nn.Module):
     """What the stimulus (and, for some models, past spikes) makes of the neurons' rates.
 
-    ``forward(stimulus, spikes=None)`` takes a stimulus of shape (batch, time, channel, y, x) and
-    returns rates, spikes per bin, of shape (batch, time − lead_in, neuron): output t belongs to
-    bin t + lead_in, and depends on strictly earlier bins alone. A stimulus batch of 1 broadcasts
-    over trials of spikes.
+    ``forward(stimulus, spikes=None, covariates=None)`` takes a stimulus of shape (batch, time,
+    channel, y, x) and returns rates, spikes per bin, of shape (batch, time − lead_in, neuron):
+    output t belongs to bin t + lead_in, and depends on strictly earlier bins alone, save for the
+    covariates, which are those of its own bin: (batch, time, covariate) in their own units, of the
+    same bins as the stimulus; None stands for their means. A stimulus batch of 1 broadcasts over
+    trials of spikes and covariates.
 
     Attributes
     ----------
@@ -126,7 +129,6 @@ class EncodingModel(nn.Module):
     """
 
     uses_spikes = False
-    inputs = "stimulus"
     #: Name in the registry; `config` and the registry's `build` find the class by it.
     kind = ""
 
@@ -134,6 +136,12 @@ class EncodingModel(nn.Module):
         super().__init__()
         self.input = data
         self.options = options
+        self.covariate = CovariateEffect(data) if data.covariates else None
+
+    @property
+    def inputs(self) -> str:
+        """What the rate depends on."""
+        return " + ".join(("stimulus", *self.input.covariates))
 
     # -- time ---------------------------------------------------------------------------------
     @property
@@ -178,6 +186,47 @@ class EncodingModel(nn.Module):
         dtype = next(self.parameters()).dtype
         return (stimulus.to(dtype) - self.input.mean) / self.input.std
 
+    def covariate_effect(self, covariates: Tensor | None, stimulus: Tensor) -> Tensor | None:
+        """How far covariates push each neuron in the bins that the stimulus makes outputs for.
+
+        Parameters
+        ----------
+        covariates : torch.Tensor or None
+            (batch, time, covariate), in their own units; NaN where one is missing.
+        stimulus : torch.Tensor
+            (batch, time, channel, y, x), of the same bins.
+
+        Returns
+        -------
+        torch.Tensor or None
+            (batch, time − stimulus_lead_in, neuron); None where they stay at their means.
+
+        Raises
+        ------
+        ValueError
+            Covariates of another shape than stimulus and model ask for.
+        """
+        if covariates is None:
+            return None
+        names = self.input.covariates
+        if self.covariate is None:
+            raise ValueError("covariates were given to a model that was made without any.")
+        if covariates.ndim != 3 or covariates.shape[2] != len(names):
+            raise ValueError(
+                f"covariates must have shape (batch, time, covariate) with {', '.join(names)}, not "
+                f"{tuple(covariates.shape)}."
+            )
+        if covariates.shape[1] != stimulus.shape[1]:
+            raise ValueError(
+                f"stimulus has {stimulus.shape[1]} bins but covariates have {covariates.shape[1]}."
+            )
+        if stimulus.shape[0] not in (1, covariates.shape[0]) and covariates.shape[0] != 1:
+            raise ValueError(
+                f"stimulus has a batch of {stimulus.shape[0]} but covariates have one of "
+                f"{covariates.shape[0]}: give equal ones, or one stimulus for all trials."
+            )
+        return self.covariate(covariates[:, self.stimulus_lead_in :])
+
     # -- description --------------------------------------------------------------------------
     @property
     def config(self) -> dict[str, Any]:
@@ -216,7 +265,7 @@ class EncodingModel(nn.Module):
         """
         import xarray as xr
 
-        dims = self.parameter_dims()
+        dims = self.parameter_dims() | {"covariate.weight": ("covariate", "neuron")}
         variables: dict[str, Any] = {}
         for key, value in self.state_dict().items():
             # A copy: what was stored must not follow the model when it learns on.
@@ -231,6 +280,8 @@ class EncodingModel(nn.Module):
             for name, size in zip(names, values.shape, strict=True)
         }
         known = self.coords()
+        if self.covariate is not None:
+            known = known | {"covariate": list(self.input.covariates)}
         coords = {name: known.get(name, np.arange(size)) for name, size in sizes.items()}
         dataset = xr.Dataset(variables, coords={k: (k, np.asarray(v)) for k, v in coords.items()})
         for name in dataset.coords:

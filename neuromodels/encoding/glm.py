@@ -116,7 +116,7 @@ class GLM(LN):
     @property
     def inputs(self) -> str:
         """What the rate depends on."""
-        own = "stimulus + own past"
+        own = f"{super().inputs} + own past"
         return f"{own} + population past" if self.options.coupling else own
 
     @property
@@ -167,7 +167,9 @@ class GLM(LN):
             features = features.masked_fill(seen > 0.5, torch.nan)
         return features[:, self.lead_in - lead_in_of(len(basis)) :]
 
-    def forward(self, stimulus: Tensor, spikes: Tensor | None = None) -> Tensor:
+    def forward(
+        self, stimulus: Tensor, spikes: Tensor | None = None, covariates: Tensor | None = None
+    ) -> Tensor:
         """Rates per bin given the recorded past, (batch, time − lead_in, neuron).
 
         Parameters
@@ -176,6 +178,8 @@ class GLM(LN):
             (batch, time, channel, y, x); a batch of 1 serves all trials of `spikes`.
         spikes : torch.Tensor
             (batch, time, neuron), counts of the same bins.
+        covariates : torch.Tensor, optional
+            (batch, time, covariate) of the same bins; at their means by default.
 
         Raises
         ------
@@ -186,7 +190,8 @@ class GLM(LN):
             raise ValueError(
                 "a GLM needs spikes=(batch, time, neuron); use simulate() for free-running rates."
             )
-        drive = self.stimulus_drive(stimulus)[:, self.lead_in - self.stimulus_lead_in :]
+        drive = self.stimulus_drive(stimulus, covariates)
+        drive = drive[:, self.lead_in - self.stimulus_lead_in :]
         n_neurons = len(self.input.neurons)
         if spikes.ndim != 3 or spikes.shape[2] != n_neurons:
             raise ValueError(
@@ -197,9 +202,9 @@ class GLM(LN):
             raise ValueError(
                 f"stimulus has {stimulus.shape[1]} bins but spikes have {spikes.shape[1]}."
             )
-        if stimulus.shape[0] not in (1, spikes.shape[0]):
+        if drive.shape[0] not in (1, spikes.shape[0]):
             raise ValueError(
-                f"stimulus has a batch of {stimulus.shape[0]} but spikes have one of "
+                f"stimulus has a batch of {drive.shape[0]} but spikes have one of "
                 f"{spikes.shape[0]}: give equal ones, or one stimulus for all trials."
             )
         drive = drive + (self.history_features(spikes, "own") * self.own).sum(2)
@@ -221,16 +226,17 @@ class GLM(LN):
         filters[: len(self.own_basis), index, index] += self.own_basis @ self.own
         return filters
 
-    def _drive_in_chunks(self, stimulus: Tensor) -> Tensor:
+    def _drive_in_chunks(self, stimulus: Tensor, covariates: Tensor | None) -> Tensor:
         """`stimulus_drive` of a long stimulus, in pieces that bound the memory it takes."""
         lead_in, n_bins = self.stimulus_lead_in, stimulus.shape[1]
         values = self.stimulus.window.n_basis * self.input.n_pixels * len(stimulus)
         # What is read piece by piece may say how long its pieces are.
         step = getattr(stimulus, "bins_at_once", None) or max(64, CHUNK_VALUES // values)
-        pieces = [
-            self.stimulus_drive(stimulus[:, start - lead_in : start + step])
-            for start in range(lead_in, n_bins, step)
-        ]
+        pieces = []
+        for start in range(lead_in, n_bins, step):
+            bins = slice(start - lead_in, start + step)
+            told = None if covariates is None else covariates[:, bins]
+            pieces.append(self.stimulus_drive(stimulus[:, bins], told))
         return torch.cat(pieces, 1)
 
     @torch.no_grad()
@@ -242,6 +248,7 @@ class GLM(LN):
         max_rate: Tensor,
         seed: int = 0,
         keep_spikes: bool = False,
+        covariates: Tensor | None = None,
     ) -> Simulation:
         """Let the model run freely: it sees the spikes that it has drawn itself.
 
@@ -250,13 +257,16 @@ class GLM(LN):
         stimulus : torch.Tensor
             (batch, time, channel, y, x).
         n_runs : int
-            Independent runs.
+            Independent runs, of each member of the batch.
         max_rate : torch.Tensor
             (neuron,): a rate above it, spikes per bin, is capped, and the draw is counted.
         seed : int
             Of the Poisson draws.
         keep_spikes : bool
             Also return the spikes drawn.
+        covariates : torch.Tensor, optional
+            (batch, time, covariate) of the same bins; at their means by default. A stimulus batch
+            of 1 serves all trials of them.
 
         Returns
         -------
@@ -264,7 +274,7 @@ class GLM(LN):
             Rates from bin `stimulus_lead_in` on: (batch, time − stimulus_lead_in, neuron). History
             is zero at the start.
         """
-        drive = self._drive_in_chunks(stimulus)
+        drive = self._drive_in_chunks(stimulus, covariates)
         batch, n_time, n_neurons = drive.shape
         generator = torch.Generator().manual_seed(seed)
         filters = self.history_filters()

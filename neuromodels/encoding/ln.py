@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neuromodels.encoding.base import EncodingModel, Input, StimulusWindow, bins_of
-from neuromodels.encoding.nonlinearities import drive_of, rate_of
+from neuromodels.encoding.nonlinearities import default_nonlinearity, drive_of, rate_of
 from neuromodels.options import OptionError
 
 #: Weights per neuron above which a filter is applied in space first.
@@ -31,15 +31,16 @@ class LNOptions:
         Bins between an output and the last bin seen; 1 is strictly past.
     rank : int
         0 for a full filter; R for a sum of R products of a temporal and a spatial filter.
-    nonlinearity : {"softplus", "exp"}
-        From drive to rate.
+    nonlinearity : {"auto", "softplus", "exp", "identity"}
+        From drive to rate. "auto" goes with the likelihood of the fit: softplus for spike counts,
+        identity for traces and rates with Gaussian noise, exp with the Gamma likelihood.
     """
 
     history: float | Literal["auto"] = "auto"
     temporal_basis: int = 16
     delay: int = 1
     rank: int = 0
-    nonlinearity: Literal["softplus", "exp"] = "softplus"
+    nonlinearity: Literal["auto", "softplus", "exp", "identity"] = "auto"
 
     def __post_init__(self):
         if self.history != "auto" and not self.history > 0:
@@ -108,7 +109,7 @@ class StimulusFilter(nn.Module):
 
 
 class LN(EncodingModel):
-    """Linear–nonlinear model: λ(t) = F(b + k · s(past)).
+    """Linear–nonlinear model: λ(t) = F(b + k · s(past) + w · z(t)), z the covariates, if any.
 
     Parameters
     ----------
@@ -130,6 +131,8 @@ class LN(EncodingModel):
     kind = "ln"
 
     def __init__(self, data: Input, options: LNOptions):
+        if options.nonlinearity == "auto":
+            options = replace(options, nonlinearity=default_nonlinearity(data.response))
         super().__init__(data, options)
         if options.history == "auto":
             raise OptionError(
@@ -145,17 +148,26 @@ class LN(EncodingModel):
         return self.stimulus.window.lead_in
 
     def set_rates(self, rates: Tensor) -> None:
-        """Start at the mean rates (neuron,), spikes per bin."""
+        """Start at the mean responses (neuron,): rates in spikes per bin, or traces."""
         with torch.no_grad():
-            self.bias.copy_(drive_of(rates.clamp_min(1e-9), self.options.nonlinearity))
+            if self.options.nonlinearity != "identity":
+                rates = rates.clamp_min(1e-9)
+            self.bias.copy_(drive_of(rates, self.options.nonlinearity))
 
-    def stimulus_drive(self, stimulus: Tensor) -> Tensor:
-        """Drive from the stimulus alone, (batch, time − stimulus_lead_in, neuron)."""
-        return self.bias + self.stimulus(self.normalize(stimulus))
+    def stimulus_drive(self, stimulus: Tensor, covariates: Tensor | None = None) -> Tensor:
+        """Drive from stimulus and covariates, (batch, time − stimulus_lead_in, neuron)."""
+        drive = self.bias + self.stimulus(self.normalize(stimulus))
+        told = self.covariate_effect(covariates, stimulus)
+        return drive if told is None else drive + told
 
-    def forward(self, stimulus: Tensor, spikes: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(
+        self,
+        stimulus: Tensor,
+        spikes: Tensor | None = None,  # noqa: ARG002
+        covariates: Tensor | None = None,
+    ) -> Tensor:
         """Rates per bin, (batch, time − lead_in, neuron)."""
-        return rate_of(self.stimulus_drive(stimulus), self.options.nonlinearity)
+        return rate_of(self.stimulus_drive(stimulus, covariates), self.options.nonlinearity)
 
     def parameter_dims(self) -> dict[str, tuple[str, ...]]:
         """Dimension names of every entry of `state_dict`."""

@@ -18,7 +18,7 @@ from neuromodels.encoding.base import (
     refuse_idle,
 )
 from neuromodels.encoding.layers import Convolution, Dropout, GaussianNoise, UnitNorm, cut_kernel
-from neuromodels.encoding.nonlinearities import SoftplusOutput
+from neuromodels.encoding.nonlinearities import TraceOutput, default_nonlinearity, make_output
 from neuromodels.options import OptionError
 
 #: Kernels of the first and of later layers, at most, pixels.
@@ -59,8 +59,10 @@ class RetinaCNNOptions:
         Share of the last features silenced while training.
     readout_bias : bool
         Whether the readout has a bias.
-    output : {"softplus", "parametric-softplus"}
-        Output nonlinearity; the parametric one is α log(1 + exp(βu)), α and β per cell.
+    output : {"auto", "softplus", "parametric-softplus", "exp", "linear"}
+        Output nonlinearity; the parametric one is α log(1 + exp(βu)), α and β per cell. "auto" goes
+        with the likelihood of the fit: softplus for spike counts, linear for traces and rates with
+        Gaussian noise, exp with the Gamma likelihood.
     output_start : tuple of float
         Starting α and β.
     l2, readout_l2, readout_l1, activity_l1 : float
@@ -82,7 +84,7 @@ class RetinaCNNOptions:
     noise_mode: Literal["train", "always", "off"] = "train"
     dropout: float = 0.2
     readout_bias: bool = True
-    output: Literal["softplus", "parametric-softplus"] = "softplus"
+    output: Literal["auto", "softplus", "parametric-softplus", "exp", "linear"] = "auto"
     output_start: tuple[float, ...] = (0.2, 5.0)
     l2: float = 0.0
     readout_l2: float = 0.0
@@ -220,6 +222,7 @@ class DenseReadout(nn.Module):
         n_neurons: int,
         options: RetinaCNNOptions,
         generator: torch.Generator,
+        response: str = "count",
     ):
         super().__init__()
         n_features = int(np.prod(features))
@@ -236,9 +239,7 @@ class DenseReadout(nn.Module):
             if options.norm_output
             else None
         )
-        self.output = SoftplusOutput(
-            n_neurons, options.output_start if options.output == "parametric-softplus" else None
-        )
+        self.output = make_output(options.output, n_neurons, options.output_start, response)
 
     def drive(self, features: Tensor) -> Tensor:
         """(batch, time, channel, y, x) to the drive (batch, time, neuron) before the output."""
@@ -254,7 +255,8 @@ class RetinaCNN(EncodingModel):
 
     λ(t) = F(W · relu(k₂ ∗ relu(k₁ ∗ s(t) + b₁ + ξ₁) + b₂ + ξ₂) + b₃), with valid convolutions over
     space, temporal kernels over the window only in the first layer, Gaussian noise ξ and an output
-    nonlinearity F that is a softplus.
+    nonlinearity F: a softplus for spike counts, none for traces (see `output`). Covariates, if any,
+    are a gain: the rate is λ(t) exp(w·z(t)).
 
     Parameters
     ----------
@@ -283,6 +285,9 @@ class RetinaCNN(EncodingModel):
         if options.kernels == "auto":
             chosen = kernels_for(data.movie_shape, len(options.channels))
             options = replace(options, kernels=chosen)
+        if options.output == "auto":
+            chosen = default_nonlinearity(data.response, of_trace="linear")
+            options = replace(options, output=chosen)
         super().__init__(data, options)
         if options.history == "auto":
             raise OptionError(
@@ -292,7 +297,9 @@ class RetinaCNN(EncodingModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.core = RetinaCore(data, options, self.generator)
-            self.readout = DenseReadout(self.core.shape, len(data.neurons), options, self.generator)
+            self.readout = DenseReadout(
+                self.core.shape, len(data.neurons), options, self.generator, data.response
+            )
 
     @property
     def stimulus_lead_in(self) -> int:
@@ -321,11 +328,24 @@ class RetinaCNN(EncodingModel):
         """Drive before the output nonlinearity, (batch, time − lead_in, neuron)."""
         return self.readout.drive(self.core(self.normalize(stimulus)))
 
-    def forward(self, stimulus: Tensor, spikes: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(
+        self,
+        stimulus: Tensor,
+        spikes: Tensor | None = None,  # noqa: ARG002
+        covariates: Tensor | None = None,
+    ) -> Tensor:
         """Rates per bin, (batch, time − lead_in, neuron)."""
-        return self.readout.output(self.drive(stimulus))
+        rate = self.readout.output(self.drive(stimulus))
+        return self._scaled(rate, stimulus, covariates)
 
-    def training_output(self, stimulus: Tensor) -> tuple[Tensor, Tensor]:
+    def _scaled(self, rate: Tensor, stimulus: Tensor, covariates: Tensor | None) -> Tensor:
+        """Rates times the gain that the covariates give: exp(Σ w z), 1 at their means."""
+        told = self.covariate_effect(covariates, stimulus)
+        return rate if told is None else rate * told.exp()
+
+    def training_output(
+        self, stimulus: Tensor, covariates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Rates and the penalty that the loss adds, independent of batch size."""
         drive = self.drive(stimulus)
         options, weight = self.options, self.readout.linear.weight
@@ -336,11 +356,20 @@ class RetinaCNN(EncodingModel):
             penalty = penalty + options.readout_l1 * weight.abs().sum(1).mean()
         if options.activity_l1:
             penalty = penalty + options.activity_l1 * drive.abs().mean()
-        return self.readout.output(drive), torch.as_tensor(penalty, dtype=drive.dtype)
+        rate = self._scaled(self.readout.output(drive), stimulus, covariates)
+        return rate, torch.as_tensor(penalty, dtype=drive.dtype)
+
+    def set_scale(self, scale: Tensor) -> None:
+        """Take the unit (neuron,) in which traces are learned; predictions are in their own units.
+
+        Does nothing for spike counts, whose unit is one spike.
+        """
+        if isinstance(self.readout.output, TraceOutput):
+            self.readout.output.scale.copy_(scale)
 
     def set_rates(self, rates: Tensor) -> None:
-        """Start the readout at the mean rates (neuron,), spikes per bin."""
-        drive = self.readout.output.set_rate(rates.clamp_min(1e-4)).to(torch.float32)
+        """Start the readout at the mean responses (neuron,): rates in spikes per bin, or traces."""
+        drive = self.readout.output.set_rate(rates).to(torch.float32)
         with torch.no_grad():
             if self.readout.norm is not None:
                 self.readout.norm.shift.copy_(drive)
@@ -366,7 +395,7 @@ class RetinaCNN(EncodingModel):
                 yield key, (f"layer{int(rest[1]) + 1}_unit",)
             elif key == "readout.linear.weight":
                 yield key, ("neuron", "feature")
-            else:
+            elif part != "covariate":
                 yield key, ("neuron",)
 
     def filters(self) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from neuromodels.analysis.inspection import inspect_recording
 from neuromodels.analysis.plots.inspection import save_inspection_figures
-from neuromodels.analysis.spike_quality import ceiling_interval, gain_over_trials
+from neuromodels.analysis.spike_quality import gain_over_trials
 from neuromodels.datasets.arrays import recording_from_arrays
 from neuromodels.datasets.building import build_recording, build_role
 from neuromodels.datasets.errors import InputError
@@ -395,20 +395,6 @@ def test_spikes_that_come_too_soon_are_counted_within_blocks():
     assert "refractory violations" in inspect_recording(recording_from_arrays(**data)).text()
     wide = inspect_recording(recording_from_arrays(**{**data, "bin_width": 0.01}), alignment=False)
     assert "bins of 10 ms are too wide" in wide.text()
-
-
-@pytest.mark.parametrize(("n_trials", "hz"), [(10, 8), (20, 30), (54, 8)])
-def test_the_interval_of_the_ceiling_covers_the_truth(n_trials, hz):
-    """150 Poisson neurons of known CC_max; 95 % of them to 3 binomial errors."""
-    rng = np.random.default_rng(n_trials)
-    rate = hz * 0.01 * np.exp(0.8 * rng.normal(size=(400, 150)) - 0.32)
-    signal = rate.var(axis=0)
-    truth = np.sqrt(signal / (signal + rate.mean(axis=0) / n_trials))
-    found = ceiling_interval(rng.poisson(rate, (n_trials, *rate.shape)))
-    known = np.isfinite(found.low)
-    assert known.mean() > 0.6
-    assert 0.91 < ((found.low <= truth) & (truth <= found.high))[known].mean() < 0.995
-    assert ceiling_interval(rng.poisson(rate, (5, *rate.shape))) == "fewer than 10 trials"
 
 
 def test_statistics_of_a_movie_are_those_of_how_it_was_made():

@@ -88,5 +88,16 @@ def test_a_config_of_a_later_version_is_refused_in_words():
 
 def test_the_listing_names_every_model_and_preset_in_a_line():
     rows = dict(models.listing())
-    assert set(rows) == {*models.REGISTRY, *(f"retina-cnn:{name}" for name in presets())}
+    with_presets = {*models.REGISTRY, *(f"retina-cnn:{name}" for name in presets())}
+    assert set(rows) == with_presets | {"retina-cnn-shared"}
     assert all(line and "\n" not in line for line in rows.values())
+
+
+def test_only_a_network_with_a_core_can_share_it_and_its_name_says_so():
+    spec = models.parse("retina-cnn-shared:mcintosh2016+running")
+    assert spec == models.retina_cnn("mcintosh2016", covariates="running", shared=True)
+    assert spec.name == "retina-cnn-shared:mcintosh2016+running"
+    with pytest.raises(OptionError, match="ln has no core that recordings could share"):
+        models.parse("ln-shared")
+    with pytest.raises(OptionError, match="no model 'retina-shared'"):
+        models.parse("retina-shared")

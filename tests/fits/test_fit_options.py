@@ -16,7 +16,14 @@ from neuromodels.fits.progress import Progress
 from neuromodels.fits.training import TrainingOptions
 from neuromodels.models import glm, retina_cnn
 
-DATA = Input((1, 5, 1), ("a", "b"), 0.1)
+DATA = Input(
+    (1, 5, 1),
+    ("a", "b"),
+    0.1,
+    covariates=("running",),
+    covariate_mean=(0.0,),
+    covariate_std=(1.0,),
+)
 
 
 def partition():
@@ -24,8 +31,17 @@ def partition():
     rng = np.random.default_rng(0)
     movie = rng.standard_normal((500, 1, 5, 1)).astype(np.float32)
     counts = rng.poisson(np.exp(np.roll(movie[:, 0, :2, 0], 1, axis=0)))
+    running = rng.standard_normal((500, 1))
     blocks = [
-        Block(i, 0.1 * bins, counts[bins].astype(np.int32), bins, movie)
+        Block(
+            i,
+            0.1 * bins,
+            counts[bins].astype(np.int32),
+            bins,
+            movie,
+            covariates=running[bins],
+            covariate_names=("running",),
+        )
         for i, bins in enumerate(np.arange(500).reshape(5, 100))
     ]
     return Partition(blocks[:4], blocks[4:], [], [], {})
@@ -63,6 +79,7 @@ CONVEX = {
     "ridge": (1.0,),
     "smoothness": (1.0,),
     "history_ridge": 1.0,
+    "covariate_ridge": 1.0,
     "tolerance": 1e-2,
     "max_iterations": 1,
     "crop": 3,
@@ -71,7 +88,7 @@ CONVEX = {
 
 @pytest.mark.parametrize("option", CONVEX)
 def test_every_option_of_a_convex_fit_matters(option):
-    spec = glm(history=0.4, temporal_basis=3, own_history=0.3, own_basis=2)
+    spec = glm(history=0.4, temporal_basis=3, own_history=0.3, own_basis=2, covariates=("running",))
     base = {"ridge": (1e-3,), "smoothness": (0.0,)}
     one = fitted(fit_convex, spec, ConvexOptions(**base))
     two = fitted(fit_convex, spec, ConvexOptions(**base | {option: CONVEX[option]}))

@@ -7,8 +7,8 @@ from scipy import optimize
 from neuromodels.fits.glm.curvature import compute_gram
 from neuromodels.fits.glm.design import Design, Weights
 from neuromodels.fits.glm.penalties import QuadraticPenalty, choose, ridge, smoothness
-from neuromodels.fits.glm.selection import bits_per_spike, select_penalty
-from neuromodels.fits.glm.solver import fit_poisson_glm
+from neuromodels.fits.glm.selection import select_penalty, validation_scores
+from neuromodels.fits.glm.solver import fit_glm
 
 # A fit to this gradient is converged to rounding: weights then agree with exact ones to 1e-6.
 TIGHT = 1e-11
@@ -35,7 +35,7 @@ def objective(regressors, counts, row, strength, nonlinearity):
 @pytest.mark.parametrize("nonlinearity", ["exp", "softplus"])
 def test_without_regressors_the_rate_is_the_mean_count(nonlinearity):
     counts = np.random.default_rng(0).poisson([0.1, 2.0, 7.0], (500, 3))
-    fit = fit_poisson_glm(Design(np.zeros((500, 0))), counts, nonlinearity=nonlinearity)
+    fit = fit_glm(Design(np.zeros((500, 0))), counts, nonlinearity=nonlinearity)
     mean = counts.mean(0)
     expected = np.log(mean) if nonlinearity == "exp" else np.log(np.expm1(mean))
     assert np.allclose(fit.weights.intercept, expected, atol=1e-12)
@@ -45,7 +45,7 @@ def test_without_regressors_the_rate_is_the_mean_count(nonlinearity):
 def test_indicator_weights_are_logs_of_group_means():
     group = np.arange(600) % 3
     counts = np.random.default_rng(1).poisson(np.array([0.2, 1.0, 4.0])[group])[:, None]
-    fit = fit_poisson_glm(Design(np.eye(3)[group][:, 1:]), counts, tolerance=TIGHT)
+    fit = fit_glm(Design(np.eye(3)[group][:, 1:]), counts, tolerance=TIGHT)
     logs = np.log([counts[group == g].mean() for g in range(3)])
     assert np.allclose(fit.weights.intercept, logs[0], atol=1e-9)
     assert np.allclose(fit.weights.shared[:, 0], logs[1:] - logs[0], atol=1e-9)
@@ -55,7 +55,7 @@ def test_expected_counts_add_up_to_the_spikes_because_the_intercept_is_free():
     regressors, counts = simulated()
     penalty = QuadraticPenalty([ridge(6)], [0.1])
     design = Design(regressors)
-    fit = fit_poisson_glm(design, counts, penalty=penalty, tolerance=TIGHT)
+    fit = fit_glm(design, counts, penalty=penalty, tolerance=TIGHT)
     rates = np.exp(design.linear_predictor(fit.weights))
     assert np.allclose(rates.sum(0), counts.sum(0), rtol=1e-9)
 
@@ -66,7 +66,7 @@ def test_expected_counts_add_up_to_the_spikes_because_the_intercept_is_free():
 def test_coefficients_agree_with_statsmodels():
     sm = pytest.importorskip("statsmodels.api")
     regressors, counts = simulated()
-    fit = fit_poisson_glm(Design(regressors), counts, tolerance=TIGHT)
+    fit = fit_glm(Design(regressors), counts, tolerance=TIGHT)
     for n in range(3):
         model = sm.GLM(counts[:, n], sm.add_constant(regressors), family=sm.families.Poisson())
         peer = model.fit(tol=1e-14, maxiter=100).params
@@ -79,7 +79,7 @@ def test_ridge_agrees_with_scikit_learn_at_alpha_equal_to_the_strength():
     regressors, counts = simulated()
     strengths = np.array([1e-3, 0.02, 0.5])
     penalty = QuadraticPenalty([ridge(6)], [strengths])
-    fit = fit_poisson_glm(Design(regressors), counts, penalty=penalty, tolerance=TIGHT)
+    fit = fit_glm(Design(regressors), counts, penalty=penalty, tolerance=TIGHT)
     for n, alpha in enumerate(strengths):
         peer = PoissonRegressor(alpha=alpha, solver="newton-cholesky", tol=1e-12, max_iter=200)
         peer.fit(regressors, counts[:, n])
@@ -91,7 +91,7 @@ def test_ridge_agrees_with_scikit_learn_at_alpha_equal_to_the_strength():
 def test_solution_agrees_with_a_general_optimiser(nonlinearity):
     regressors, counts = simulated(rate=1.0)
     penalty = QuadraticPenalty([ridge(6)], [0.01])
-    fit = fit_poisson_glm(
+    fit = fit_glm(
         Design(regressors), counts, penalty=penalty, nonlinearity=nonlinearity, tolerance=TIGHT
     )
     for n in range(3):
@@ -109,7 +109,7 @@ def test_reported_value_and_gradient_are_those_of_the_objective(nonlinearity):
     torch = pytest.importorskip("torch")
     regressors, counts = simulated(rate=1.0)
     penalty = QuadraticPenalty([ridge(6)], [0.01])
-    fit = fit_poisson_glm(
+    fit = fit_glm(
         Design(regressors), counts, penalty=penalty, nonlinearity=nonlinearity, tolerance=1e-2
     )
     for n in range(3):
@@ -133,7 +133,7 @@ def test_nemos_ridge_has_the_same_objective_and_solution():
         regularizer="Ridge", regularizer_strength=0.01, solver_kwargs={"tol": 1e-12}
     ).fit(regressors, counts)
     penalty = QuadraticPenalty([ridge(6)], [0.01])
-    fit = fit_poisson_glm(Design(regressors), counts, penalty=penalty, tolerance=TIGHT)
+    fit = fit_glm(Design(regressors), counts, penalty=penalty, tolerance=TIGHT)
     assert np.abs(fit.weights.shared - np.asarray(peer.coef_)).max() < 1e-6
     assert np.abs(fit.weights.intercept - np.asarray(peer.intercept_)).max() < 1e-6
 
@@ -144,9 +144,9 @@ def test_nemos_ridge_has_the_same_objective_and_solution():
 def test_a_neuron_gets_the_same_weights_alone_and_in_company():
     regressors, counts = simulated(n_neurons=11, spread=1.5)
     own = np.random.default_rng(5).standard_normal((3000, 11, 2))
-    together = fit_poisson_glm(Design(regressors, own), counts)
+    together = fit_glm(Design(regressors, own), counts)
     for n in (0, 7, 10):
-        alone = fit_poisson_glm(Design(regressors, own[:, [n]]), counts[:, [n]])
+        alone = fit_glm(Design(regressors, own[:, [n]]), counts[:, [n]])
         assert np.abs(together.weights.stack()[n] - alone.weights.stack()[0]).max() < 1e-9
         assert together.iterations[n] == alone.iterations[0]
 
@@ -154,7 +154,7 @@ def test_a_neuron_gets_the_same_weights_alone_and_in_company():
 def test_own_columns_are_columns_that_only_one_neuron_sees():
     regressors, counts = simulated(n_neurons=2)
     own = np.random.default_rng(2).standard_normal((3000, 2, 3))
-    fit = fit_poisson_glm(
+    fit = fit_glm(
         Design(regressors, own),
         counts,
         penalty=QuadraticPenalty([ridge(6)], [0.01], own=np.array([0.01, 0.01])),
@@ -163,7 +163,7 @@ def test_own_columns_are_columns_that_only_one_neuron_sees():
     for n in range(2):
         joined = Design(np.concatenate([regressors, own[:, n]], axis=1))
         penalty = QuadraticPenalty([ridge(9)], [0.01])
-        alone = fit_poisson_glm(joined, counts[:, [n]], penalty=penalty, tolerance=TIGHT)
+        alone = fit_glm(joined, counts[:, [n]], penalty=penalty, tolerance=TIGHT)
         assert np.allclose(fit.weights.stack()[n], alone.weights.stack()[0], atol=1e-8)
 
 
@@ -171,8 +171,8 @@ def test_masked_weights_are_zero_and_the_rest_as_if_the_columns_were_absent():
     regressors, counts = simulated()
     mask = np.ones((6, 3), dtype=bool)
     mask[[1, 4], 2] = False
-    fit = fit_poisson_glm(Design(regressors, mask=mask), counts, tolerance=TIGHT)
-    fewer = fit_poisson_glm(Design(regressors[:, mask[:, 2]]), counts[:, [2]], tolerance=TIGHT)
+    fit = fit_glm(Design(regressors, mask=mask), counts, tolerance=TIGHT)
+    fewer = fit_glm(Design(regressors[:, mask[:, 2]]), counts[:, [2]], tolerance=TIGHT)
     assert (fit.weights.shared[~mask] == 0).all()
     assert np.allclose(fit.weights.shared[mask[:, 2], 2], fewer.weights.shared[:, 0], atol=1e-8)
 
@@ -188,8 +188,8 @@ def test_streamed_blocks_give_the_same_fit_as_one_array():
 
     streamed = Design.from_blocks(read, 4)
     whole = Design(regressors, own)
-    one = fit_poisson_glm(streamed, counts, tolerance=TIGHT)
-    two = fit_poisson_glm(whole, counts, tolerance=TIGHT)
+    one = fit_glm(streamed, counts, tolerance=TIGHT)
+    two = fit_glm(whole, counts, tolerance=TIGHT)
     assert np.allclose(one.weights.stack(), two.weights.stack(), atol=1e-9)
     assert np.allclose(
         streamed.linear_predictor(one.weights), whole.linear_predictor(one.weights), atol=1e-12
@@ -229,8 +229,8 @@ def test_kronecker_preconditioner_reaches_the_solution_of_the_dense_one(nonlinea
         [1e-3, 1e-2, 1e-4],
     )
     options = {"penalty": penalty, "nonlinearity": nonlinearity, "tolerance": 1e-9}
-    kron = fit_poisson_glm(design, counts, gram=compute_gram(design, "kron"), **options)
-    dense = fit_poisson_glm(design, counts, **options)
+    kron = fit_glm(design, counts, gram=compute_gram(design, "kron"), **options)
+    dense = fit_glm(design, counts, **options)
     assert kron.converged.all() and kron.iterations.max() < 60
     assert np.allclose(kron.weights.stack(), dense.weights.stack(), atol=1e-6)
 
@@ -251,7 +251,7 @@ def test_strong_modulation_and_collinear_regressors_converge(nonlinearity, colli
     log_rate = regressors @ weights
     log_rate *= modulation / log_rate.std(0)
     counts = rng.poisson(0.1 * np.exp(log_rate) / np.exp(log_rate).mean(0))
-    fit = fit_poisson_glm(Design(regressors), counts, nonlinearity=nonlinearity, tolerance=1e-6)
+    fit = fit_glm(Design(regressors), counts, nonlinearity=nonlinearity, tolerance=1e-6)
     assert fit.converged.all() and (fit.gradient_norm < 1e-6).all()
     assert fit.iterations.max() <= 60
 
@@ -259,12 +259,12 @@ def test_strong_modulation_and_collinear_regressors_converge(nonlinearity, colli
 def test_silent_neuron_gets_a_finite_answer_and_a_message_and_disturbs_nobody():
     regressors, counts = simulated()
     counts[:, 1] = 0
-    fit = fit_poisson_glm(Design(regressors), counts)
+    fit = fit_glm(Design(regressors), counts)
     assert fit.converged.tolist() == [True, False, True]
     assert "no spikes" in fit.message[1]
     assert (fit.weights.shared[:, 1] == 0).all()
     assert np.isclose(np.exp(fit.weights.intercept[1]) * len(counts), 0.5)
-    others = fit_poisson_glm(Design(regressors), counts[:, [0, 2]])
+    others = fit_glm(Design(regressors), counts[:, [0, 2]])
     assert np.allclose(fit.weights.stack()[[0, 2]], others.weights.stack(), atol=1e-9)
 
 
@@ -273,7 +273,7 @@ def test_one_spike_is_enough_for_a_finite_fit(nonlinearity):
     regressors, counts = simulated()
     counts[:] = 0
     counts[1234] = 1
-    fit = fit_poisson_glm(
+    fit = fit_glm(
         Design(regressors),
         counts,
         penalty=QuadraticPenalty([ridge(6)], [1e-4]),
@@ -286,8 +286,8 @@ def test_duplicate_and_constant_columns_do_not_change_the_rates():
     regressors, counts = simulated()
     padded = np.concatenate([regressors, regressors[:, :2], np.zeros((3000, 1))], axis=1)
     one, two = Design(regressors), Design(padded)
-    fit_one = fit_poisson_glm(one, counts, tolerance=1e-10)
-    fit_two = fit_poisson_glm(two, counts, tolerance=1e-10)
+    fit_one = fit_glm(one, counts, tolerance=1e-10)
+    fit_two = fit_glm(two, counts, tolerance=1e-10)
     assert fit_two.converged.all()
     assert np.allclose(
         one.linear_predictor(fit_one.weights), two.linear_predictor(fit_two.weights), atol=1e-6
@@ -297,9 +297,7 @@ def test_duplicate_and_constant_columns_do_not_change_the_rates():
 def test_more_columns_than_bins_converge_under_a_ridge():
     rng = np.random.default_rng(0)
     regressors, counts = rng.standard_normal((60, 200)), rng.poisson(0.5, (60, 2))
-    fit = fit_poisson_glm(
-        Design(regressors), counts, penalty=QuadraticPenalty([ridge(200)], [0.01])
-    )
+    fit = fit_glm(Design(regressors), counts, penalty=QuadraticPenalty([ridge(200)], [0.01]))
     assert fit.converged.all()
 
 
@@ -308,21 +306,21 @@ def test_hundreds_of_spikes_per_bin_converge(nonlinearity):
     rng = np.random.default_rng(0)
     regressors = rng.standard_normal((2000, 5))
     rates = 300 * np.exp(regressors @ rng.standard_normal((5, 3)) * 0.3)
-    fit = fit_poisson_glm(Design(regressors), rng.poisson(rates), nonlinearity=nonlinearity)
+    fit = fit_glm(Design(regressors), rng.poisson(rates), nonlinearity=nonlinearity)
     assert fit.converged.all()
 
 
 def test_a_start_that_overflows_is_recovered_from():
     regressors, counts = simulated()
     start = Weights(np.full(3, 900.0), np.full((6, 3), 400.0), np.zeros((0, 3)))
-    fit = fit_poisson_glm(Design(regressors), counts, start=start, tolerance=1e-9)
-    cold = fit_poisson_glm(Design(regressors), counts, tolerance=1e-9)
+    fit = fit_glm(Design(regressors), counts, start=start, tolerance=1e-9)
+    cold = fit_glm(Design(regressors), counts, tolerance=1e-9)
     assert np.allclose(fit.weights.stack(), cold.weights.stack(), atol=1e-7)
 
 
 def test_iteration_limit_is_reported_as_not_converged():
     regressors, counts = simulated(spread=1.5)
-    fit = fit_poisson_glm(Design(regressors), counts, tolerance=1e-12, max_iterations=2)
+    fit = fit_glm(Design(regressors), counts, tolerance=1e-12, max_iterations=2)
     assert not fit.converged.any()
     assert all("limit of 2 iterations" in message for message in fit.message)
 
@@ -330,8 +328,8 @@ def test_iteration_limit_is_reported_as_not_converged():
 def test_float32_regressors_are_fitted_in_float64():
     regressors, counts = simulated()
     single = regressors.astype(np.float32)
-    fit = fit_poisson_glm(Design(single), counts, tolerance=TIGHT)
-    double = fit_poisson_glm(Design(single.astype(np.float64)), counts, tolerance=TIGHT)
+    fit = fit_glm(Design(single), counts, tolerance=TIGHT)
+    double = fit_glm(Design(single.astype(np.float64)), counts, tolerance=TIGHT)
     assert fit.converged.all()
     assert np.allclose(fit.weights.stack(), double.weights.stack(), atol=1e-9)
 
@@ -339,7 +337,7 @@ def test_float32_regressors_are_fitted_in_float64():
 def test_inputs_are_not_changed():
     regressors, counts = simulated()
     before = regressors.copy(), counts.copy()
-    fit_poisson_glm(Design(regressors), counts)
+    fit_glm(Design(regressors), counts)
     assert (regressors == before[0]).all() and (counts == before[1]).all()
 
 
@@ -369,7 +367,7 @@ def test_coupled_glm_is_recovered_from_simulation():
     mask = np.ones((2 + n_basis * n_neurons, n_neurons), dtype=bool)
     mask[2:] = ~np.tile(np.eye(n_neurons, dtype=bool), (n_basis, 1))
     design = Design(shared, past.transpose(0, 2, 1), mask)
-    fit = fit_poisson_glm(design, counts[n_lags:])
+    fit = fit_glm(design, counts[n_lags:])
     assert fit.converged.all()
     rates = np.exp(design.linear_predictor(fit.weights))
     errors = []
@@ -412,7 +410,7 @@ def test_smoothness_leaves_a_singleton_axis_alone():
 def test_value_includes_the_penalty():
     regressors, counts = simulated()
     penalty = QuadraticPenalty([ridge(6), smoothness(2, (3, 1))], [0.1, np.array([0.0, 1.0, 2.0])])
-    fit = fit_poisson_glm(Design(regressors), counts, penalty=penalty)
+    fit = fit_glm(Design(regressors), counts, penalty=penalty)
     plain = [
         objective(regressors, counts[:, n], fit.weights.stack()[n], 0, "exp") for n in range(3)
     ]
@@ -427,7 +425,7 @@ def test_each_neuron_gets_the_candidate_with_its_best_validation_score():
     result = select_penalty(train, counts[:250], check, counts[250:], candidates)
     assert result.scores.shape == (4, 4)
     for k, candidate in enumerate(candidates):
-        fit = fit_poisson_glm(train, counts[:250], penalty=candidate)
+        fit = fit_glm(train, counts[:250], penalty=candidate)
         rates = np.exp(check.linear_predictor(fit.weights))
         mean = counts[:250].mean(0)
         gain = (counts[250:] * np.log(rates / mean) - rates + mean).sum(0)
@@ -438,7 +436,7 @@ def test_each_neuron_gets_the_candidate_with_its_best_validation_score():
     chosen = np.array([1.0, 0.1, 0.01, 1e-3])[result.chosen]
     assert (result.strengths["ridge"] == chosen).all()
     assert result.solution.converged.all()
-    direct = fit_poisson_glm(
+    direct = fit_glm(
         train, counts[:250], penalty=QuadraticPenalty([ridge(40)], [chosen]), tolerance=TIGHT
     )
     assert np.allclose(result.solution.weights.stack(), direct.weights.stack(), atol=1e-3)
@@ -461,7 +459,7 @@ def test_bits_per_spike_of_a_two_rate_process_is_its_information():
     design = Design(np.log(rates)[:, None])
     weights = Weights(np.zeros(1), np.ones((1, 1)), np.zeros((0, 1)))
     expected = 0.5 * sum(r / 2 * np.log2(r / 2) for r in (1.0, 3.0))
-    assert np.isclose(bits_per_spike(design, counts, weights, np.array([2.0]))[0], expected)
+    assert np.isclose(validation_scores(design, counts, weights, np.array([2.0]))[0], expected)
 
 
 def test_candidates_must_have_the_same_terms():
@@ -487,23 +485,23 @@ def test_bad_numbers_are_named_by_place(change, message):
     for name, (*place, value) in change.items():
         arrays[name][tuple(place)] = value
     with pytest.raises(ValueError, match=message):
-        fit_poisson_glm(Design(arrays["shared"], arrays["own"]), arrays["counts"])
+        fit_glm(Design(arrays["shared"], arrays["own"]), arrays["counts"])
 
 
 def test_sizes_and_options_that_do_not_fit_are_named():
     regressors, counts = simulated()
     design = Design(regressors)
     with pytest.raises(ValueError, match="counts has shape"):
-        fit_poisson_glm(design, counts[:-1])
+        fit_glm(design, counts[:-1])
     with pytest.raises(ValueError, match="penalty ridge is for 5 columns"):
-        fit_poisson_glm(design, counts, penalty=QuadraticPenalty([ridge(5)], [1.0]))
+        fit_glm(design, counts, penalty=QuadraticPenalty([ridge(5)], [1.0]))
     with pytest.raises(ValueError, match="2 strengths for 3 neurons"):
-        fit_poisson_glm(design, counts, penalty=QuadraticPenalty([ridge(6)], [np.ones(2)]))
+        fit_glm(design, counts, penalty=QuadraticPenalty([ridge(6)], [np.ones(2)]))
     with pytest.raises(ValueError, match="strength of ridge"):
         QuadraticPenalty([ridge(6)], [-1.0])
     with pytest.raises(ValueError, match="expected 'exp' or 'softplus'"):
-        fit_poisson_glm(design, counts, nonlinearity="relu")
+        fit_glm(design, counts, nonlinearity="relu")
     with pytest.raises(ValueError, match="own has 2"):
         Design(regressors, np.zeros((3000, 2, 1)), np.ones((6, 3), dtype=bool))
     with pytest.raises(ValueError, match="gram is of 6"):
-        fit_poisson_glm(Design(regressors[:, :4]), counts, gram=compute_gram(design))
+        fit_glm(Design(regressors[:, :4]), counts, gram=compute_gram(design))

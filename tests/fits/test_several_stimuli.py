@@ -142,9 +142,9 @@ def test_a_single_fit_keeps_its_scores_on_all_stimuli(tmp_path):
 
 
 def test_an_interrupted_run_over_several_stimuli_goes_on_to_the_same_result(tmp_path, monkeypatch):
-    from neuromodels.fits import compare
+    from neuromodels.fits import runs
 
-    whole, calls = compare.fit_request, []
+    whole, calls = runs.fit_request, []
 
     def stop_at_the_second(*args, **kwargs):
         calls.append(args[0].label)
@@ -152,7 +152,7 @@ def test_an_interrupted_run_over_several_stimuli_goes_on_to_the_same_result(tmp_
             raise KeyboardInterrupt
         return whole(*args, **kwargs)
 
-    monkeypatch.setattr(compare, "fit_request", stop_at_the_second)
+    monkeypatch.setattr(runs, "fit_request", stop_at_the_second)
     call = {"learn_from": ["fast", "slow"], "options": {"ln": OPTIONS}, "out": tmp_path / "c.h5"}
     with pytest.raises(KeyboardInterrupt):
         nm.compare(recording(), ["ln"], **call)

@@ -1,6 +1,7 @@
 """The training loop: what it samples, how it steps, when it stops."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 from small_recording import small_recording
 
 import neuromodels as nm
+from neuromodels.fits.likelihoods import poisson_loss
 from neuromodels.fits.sampling import read_batch, segments
 from neuromodels.fits.task import prepare
-from neuromodels.fits.training import Trainer, TrainingOptions, learning_rate, poisson_loss
+from neuromodels.fits.training import Trainer, TrainingOptions, learning_rate
 
 OPTIONS = TrainingOptions(epochs=3, batch_bins=512, segment_bins=128)
 
@@ -51,7 +53,8 @@ def test_no_training_window_touches_validation_heldout_or_another_block(task):
 
 def test_a_batch_holds_the_frames_before_its_outputs_and_the_counts_of_its_outputs(task):
     segment = segments(task.partition.train, 10, 128)[3]
-    ((stimulus, counts, weight),) = read_batch([segment], 10)
+    ((stimulus, counts, weight, covariates),) = read_batch([segment], SimpleNamespace(lead_in=10))
+    assert covariates is None
     assert stimulus.shape[1] == 10 + counts.shape[1] == 10 + weight.shape[1]
     np.testing.assert_array_equal(
         stimulus[0], segment.block.movie(segment.start - 10, segment.stop)
