@@ -86,6 +86,13 @@ class Metric:
         return divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
 
+def formula_of(score: str) -> str:
+    """Name of the formula behind a column of scores: "bits_per_spike" of "bits_per_spike_test"."""
+    for suffix in ("_conditional", "_adjusted", "_test"):
+        score = score.removesuffix(suffix)
+    return score
+
+
 def pearson_r(prediction, responses, *, reduction: str = "none") -> np.ndarray:
     """How well the shape of the predicted rate follows the mean over trials, from -1 to 1.
 

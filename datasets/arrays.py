@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.array_timing import check_lengths, last_frame, refused, timed_movie
 from neuromodels.datasets.binning import (
     bin_edges,
     bin_intervals,
@@ -23,9 +24,7 @@ from neuromodels.datasets.building import (
     stack_trials,
 )
 from neuromodels.datasets.covariate_arrays import add_covariates, same_covariates
-from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.labelled import (
-    labelled_movie,
     labelled_response,
     name_neurons,
     same_neurons,
@@ -149,12 +148,14 @@ def recording_from_arrays(
     if kind is None:
         kind = getattr(counts, "attrs", {}).get("kind", "count")
     if kind not in KINDS:
-        raise _bad("kind", f"is {kind!r}", f"Use one of: {', '.join(KINDS)}.")
+        raise refused("kind", f"is {kind!r}", f"Use one of: {', '.join(KINDS)}.")
     if bin_width is None:
         bin_width = next((width for c in every_count if (width := stated_width(c))), None)
     if bin_width is None:
         if counts is not None or spike_times is None:
-            raise _bad("bin_width", "is missing", "Say how wide the bins are, s: bin_width=0.010.")
+            raise refused(
+                "bin_width", "is missing", "Say how wide the bins are, s: bin_width=0.010."
+            )
         bin_width = Fraction(1, 1000)
     width = exact_bin_width(bin_width, "recording_from_arrays: bin_width")
     common = {
@@ -190,7 +191,7 @@ def recording_from_arrays(
             "repeats_", repeats_stimulus, repeats_counts, None, None, None, None, common
         )
     elif repeats_stimulus is not None:
-        raise _bad("repeats_counts", "is missing", "Give it along with repeats_stimulus.")
+        raise refused("repeats_counts", "is missing", "Give it along with repeats_stimulus.")
     movies = {"train": stimulus, "heldout": heldout_stimulus, "test": test_stimulus}
     for role, movie in (movies | {"repeats": repeats_stimulus}).items():
         if role in roles and "stimulus" in roles[role]:
@@ -200,7 +201,7 @@ def recording_from_arrays(
         background = 0.0 if said is None else said
     for prefix, given in (("heldout_", heldout_covariates), ("test_", test_covariates)):
         if given is not None and prefix[:-1] not in roles:
-            raise _bad(f"{prefix}covariates", "has no stimulus", f"Give {prefix}stimulus, too.")
+            raise refused(f"{prefix}covariates", "has no stimulus", f"Give {prefix}stimulus, too.")
     names, roles = same_neurons(roles, "recording_from_arrays")
     roles, said = same_covariates(roles, "recording_from_arrays")
     attrs, metadata = dict(attrs or {}), {}
@@ -224,11 +225,11 @@ def recording_from_arrays(
 
 def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, common) -> xr.Dataset:
     if stimulus is None:
-        raise _bad(f"{prefix}stimulus", "is missing", "Give the movie along with the responses.")
+        raise refused(f"{prefix}stimulus", "is missing", "Give the movie along with the responses.")
     if (counts is None) == (spike_times is None):
         both = "are both missing" if counts is None else "are both given"
-        raise _bad(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")
-    stimulus, onsets, common = _movie(prefix, stimulus, frame_times, common)
+        raise refused(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")
+    stimulus, onsets, common = timed_movie(prefix, stimulus, frame_times, common)
     width = common["bin_width"]
     attrs = {}
     if counts is not None:
@@ -236,31 +237,33 @@ def _unrepeated(prefix, stimulus, counts, spike_times, frame_times, blocks, comm
         names, counts = said.neurons, np.asarray(said.values)
         common["response_units"] = common["response_units"] or said.units
         if counts.ndim != 2:
-            raise _bad(f"{prefix}counts", f"has shape {counts.shape}", "It must be (bin, neuron).")
+            raise refused(
+                f"{prefix}counts", f"has shape {counts.shape}", "It must be (bin, neuron)."
+            )
         time = bin_edges(0.0, width, len(counts))[:-1] if said.time is None else said.time
         block = said.block if blocks is None else np.asarray(blocks)
         if block is not None and block.shape != (len(counts),):
-            raise _bad(
+            raise refused(
                 f"{prefix}blocks",
                 f"has shape {block.shape} for {len(counts)} bins",
                 "Give one integer label per bin.",
             )
         if onsets is None and len(stimulus) != len(counts):
-            raise _bad(
+            raise refused(
                 f"{prefix}stimulus",
                 f"has {len(stimulus)} frames but {prefix}counts has {len(counts)} bins",
                 "Give frame_rate= (Hz) or frame_times= (s), or one frame per bin.",
             )
         if onsets is not None:
-            _fits(prefix, onsets, len(counts), width, said.time)
+            check_lengths(prefix, onsets, len(counts), width, said.time)
     else:
         if onsets is None:
-            raise _bad(
+            raise refused(
                 "frame_rate", "is missing", "With spike times give frame_rate= or frame_times=."
             )
         units = units_of(spike_times, f"recording_from_arrays: {prefix}spike_times")
         names = None if is_positional(spike_times) else units.ids
-        end = onsets[-1] + _last_frame(onsets)
+        end = onsets[-1] + last_frame(onsets)
         intervals = [(float(onsets[0]), float(end))] if blocks is None else blocks
         counts, time, block, outside = bin_intervals(units.spike_times, intervals, width)
         attrs["spikes_outside"] = outside
@@ -286,7 +289,7 @@ def _repeated(
         per_movie = (("counts", counts), ("spike_times", spike_times), ("covariates", covariates))
         for name, given in per_movie:
             if given is not None and len(given) != len(stimulus):
-                raise _bad(
+                raise refused(
                     f"{prefix}{name}",
                     f"has {len(given)} entries for {len(stimulus)} movies",
                     "A list of movies needs a list of responses, one entry per movie.",
@@ -304,8 +307,8 @@ def _repeated(
         return name_neurons(joined, names, f"recording_from_arrays: {prefix}counts")
     if (counts is None) == (spike_times is None):
         both = "are both missing" if counts is None else "are both given"
-        raise _bad(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")
-    stimulus, onsets, common = _movie(prefix, stimulus, frame_times, common)
+        raise refused(f"{prefix}counts, {prefix}spike_times", both, "Give exactly one of them.")
+    stimulus, onsets, common = timed_movie(prefix, stimulus, frame_times, common)
     width = common["bin_width"]
     where = f"recording_from_arrays: {prefix}counts"
     said = labelled_response(counts, where, width)
@@ -313,17 +316,17 @@ def _repeated(
     common["response_units"] = common["response_units"] or said.units
     if stimulus is None:
         if prefix == "test_":
-            raise _bad("test_stimulus", "is missing", "Give the movie along with the responses.")
+            raise refused("test_stimulus", "is missing", "Give the movie along with the responses.")
         role = build_role(None, counts, time=said.time, block=said.block, where=where, **common)
         return name_neurons(role, names, f"recording_from_arrays: {prefix}counts")
     attrs = {}
     start = 0.0 if onsets is None else float(onsets[0])
     if spike_times is not None:
         if onsets is None:
-            raise _bad(
+            raise refused(
                 "frame_rate", "is missing", "With spike times give frame_rate= or frame_times=."
             )
-        n_bins = whole_bins(onsets[-1] + _last_frame(onsets) - start, width)
+        n_bins = whole_bins(onsets[-1] + last_frame(onsets) - start, width)
         names, trials = trial_units(spike_times, f"recording_from_arrays: {prefix}spike_times")
         binned = [bin_spike_times(trial, start, width, n_bins) for trial in trials]
         counts = np.zeros((len(binned), n_bins, len(trials[0]) if trials else 0), dtype=np.int64)
@@ -333,13 +336,13 @@ def _repeated(
     counts = stack_trials(counts, where)
     n_bins = counts.shape[1]
     if onsets is None and len(stimulus) != n_bins:
-        raise _bad(
+        raise refused(
             f"{prefix}stimulus",
             f"has {len(stimulus)} frames but {prefix}counts has {n_bins} bins",
             "Give frame_rate= (Hz) or frame_times= (s), or one frame per bin.",
         )
     if onsets is not None and spike_times is None:
-        _fits(prefix, onsets, n_bins, width, said.time)
+        check_lengths(prefix, onsets, n_bins, width, said.time)
     time = bin_edges(start, width, n_bins)[:-1] if said.time is None else said.time
     shown = np.arange(n_bins) if onsets is None else frames_on_screen(onsets, time, width)
     role = build_role(
@@ -360,66 +363,3 @@ def _repeated(
 def _with_covariates(role: xr.Dataset, prefix: str, given, units) -> xr.Dataset:
     where = f"recording_from_arrays: {prefix}covariates"
     return add_covariates(role, given, where, units)
-
-
-def _movie(prefix: str, stimulus, frame_times, common: dict):
-    """Frames, their onsets (s) or None, and what else `build_role` needs to know."""
-    movie = labelled_movie(stimulus, f"recording_from_arrays: {prefix}stimulus")
-    common = dict(common)
-    rate = common.pop("frame_rate")
-    common["stimulus_units"] = common["stimulus_units"] or movie.units or "arbitrary"
-    common["pixel_units"] = common["pixel_units"] or movie.pixel_units or "pixel"
-    if frame_times is None and rate is None:
-        frame_times = movie.onsets
-    onsets = None if movie.frames is None else _onsets(prefix, movie.frames, rate, frame_times)
-    return movie.frames, onsets, common | {"y": movie.y, "x": movie.x}
-
-
-def _onsets(prefix: str, stimulus, rate: float | None, frame_times) -> np.ndarray | None:
-    n_frames = len(stimulus)
-    if frame_times is not None:
-        onsets = np.asarray(frame_times, dtype=np.float64)
-        if onsets.shape != (n_frames,):
-            raise _bad(
-                f"{prefix}frame_times",
-                f"has {onsets.size} times for {n_frames} frames",
-                "Give the onset of every frame, s.",
-            )
-        return onsets
-    if rate is None:
-        return None
-    if not rate > 0:
-        raise _bad("frame_rate", f"is {rate!r}", "Give frames per second.")
-    period = 1 / exact_bin_width(rate, "recording_from_arrays: frame_rate")
-    return bin_edges(0.0, period, n_frames)[:-1]
-
-
-def _last_frame(onsets: np.ndarray) -> float:
-    return float(np.median(np.diff(onsets))) if onsets.size > 1 else 0.0
-
-
-def _fits(prefix: str, onsets: np.ndarray, n_bins: int, width: Fraction, time) -> None:
-    """Whether movie and counts last equally long; bins that have times only need to overlap."""
-    if time is not None:
-        if n_bins and (time[-1] < onsets[0] or time[0] > onsets[-1]):
-            raise _bad(
-                f"{prefix}counts",
-                f"lie between {time[0]:.6g} and {time[-1]:.6g} s, the movie between "
-                f"{onsets[0]:.6g} and {onsets[-1]:.6g} s",
-                "Bring both to one clock, in seconds.",
-            )
-        return
-    period = _last_frame(onsets)
-    movie = float(onsets[-1] + period)
-    response = n_bins * float(width)
-    if abs(movie - response) > period + float(width):
-        raise _bad(
-            f"{prefix}stimulus",
-            f"lasts {movie:.6g} s ({onsets.size} frames) but {prefix}counts {response:.6g} s "
-            f"({n_bins} bins of {float(width):.6g} s)",
-            "Check frame_rate, frame_times and bin_width; cut the longer one.",
-        )
-
-
-def _bad(argument: str, what: str, remedy: str) -> InputError:
-    return InputError(what, where=f"recording_from_arrays: {argument}", remedy=remedy)

@@ -8,6 +8,7 @@ from pathlib import Path
 import xarray as xr
 
 from neuromodels.datasets.beside import movies_beside
+from neuromodels.datasets.covariates import attach_covariates
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.labelled import labelled_movie
 from neuromodels.datasets.objects import units_of
@@ -33,6 +34,7 @@ def recording_from_spikes(
     test=None,
     bin_width=None,
     finest_bin_width=None,
+    covariates=None,
     attrs: Mapping | None = None,
 ) -> Recording:
     """Make a recording from spikes in memory and the movie that was shown meanwhile.
@@ -67,6 +69,8 @@ def recording_from_spikes(
         Bins of the view that is returned (default: 1 ms).
     finest_bin_width : float or Fraction, s, optional
         Bins that spikes are counted in.
+    covariates : dict, DataFrame or file, optional
+        Running, pupil, ... on the clock of the spikes, as `attach_covariates` takes them.
     attrs : dict, optional
         Species, area, licence, ...
 
@@ -90,7 +94,7 @@ def recording_from_spikes(
     ['a', 'b']
     """
     name = "recording_from_spikes"
-    return record_units(
+    recording = record_units(
         units_of(spikes, f"{name}: spikes"),
         stimulus,
         source=name,
@@ -106,6 +110,7 @@ def recording_from_spikes(
         schedule=schedule,
         trials=trials,
     )
+    return recording if covariates is None else attach_covariates(recording, covariates)
 
 
 def record_units(

@@ -14,6 +14,7 @@ from neuromodels.fits.comparison import ON, node_name
 from neuromodels.fits.fit import Fit, with_units
 from neuromodels.fits.predictions import Prediction
 from neuromodels.fits.scoring import (
+    ADJUSTED,
     SCORES,
     Observed,
     Score,
@@ -40,6 +41,9 @@ def stored_predictions(fit: Fit, task: Task, stimulus: str) -> dict[str, list[Pr
         node = fit.predictions[f"{stimulus}/{role}"].to_dataset()
         rate = node["rate"].values
         conditional = node["rate_conditional"].values if "rate_conditional" in node else None
+        adjusted = None
+        if "adjusted_gain" in node:
+            adjusted = node["adjusted_gain"].values * rate + node["adjusted_offset"].values
         start, parts = 0, []
         for block in blocks:
             bins = slice(start, start + block.n_bins)
@@ -48,7 +52,9 @@ def stored_predictions(fit: Fit, task: Task, stimulus: str) -> dict[str, list[Pr
                 given = conditional[..., bins, :]
                 if given.ndim == 3:
                     given = given[: block.n_trials]
-            parts.append(Prediction(rate[bins], given))
+            parts.append(
+                Prediction(rate[bins], given, adjusted=None if adjusted is None else adjusted[bins])
+            )
             start += block.n_bins
         found[role] = parts
     return found
@@ -143,13 +149,13 @@ def _ceilings(
     return found, facts
 
 
-def _metric_coords() -> dict[str, Any]:
+def _metric_coords(columns: tuple[Score, ...]) -> dict[str, Any]:
     return {
-        "metric": [score.name for score in SCORES],
-        "data": ("metric", [score.role for score in SCORES]),
-        "conditional": ("metric", np.array([score.conditional for score in SCORES], np.int8)),
-        "unit": ("metric", [score.unit for score in SCORES]),
-        "estimator_version": ("metric", [METRICS[score.metric].version for score in SCORES]),
+        "metric": [score.name for score in columns],
+        "data": ("metric", [score.role for score in columns]),
+        "conditional": ("metric", np.array([score.conditional for score in columns], np.int8)),
+        "unit": ("metric", [score.unit for score in columns]),
+        "estimator_version": ("metric", [METRICS[score.metric].version for score in columns]),
     }
 
 
@@ -179,6 +185,12 @@ class Assembly:
         self.predictions = {
             key: stored_predictions(fit, task, stimulus) for key, fit in fits.items()
         }
+        adjusted = any(
+            prediction.adjusted is not None
+            for found in self.predictions.values()
+            for prediction in found.get(ADJUSTED.role, ())
+        )
+        self.columns = (*SCORES, ADJUSTED) if adjusted else SCORES
 
     def _evaluate(self, score: Score, key: tuple[str, int], other: Any = None) -> Scored:
         return evaluate(
@@ -193,18 +205,18 @@ class Assembly:
     def scores(self) -> xr.Dataset:
         """Every score of every fit, with errors, intervals or reasons, and the ceilings."""
         neurons = self.task.data.neurons
-        shape = (len(self.labels), len(self.seeds), 1, len(SCORES))
+        shape = (len(self.labels), len(self.seeds), 1, len(self.columns))
         per_neuron = {
             name: np.full((*shape, len(neurons)), np.nan)
             for name in ("score", "standard_error", "interval_low", "interval_high")
         }
         population = np.full((*shape, len(REDUCTIONS), len(PARTS)), np.nan)
         spread = np.full((*shape, 2), np.nan)
-        reason = np.full((len(self.labels), len(SCORES)), "", dtype=object)
+        reason = np.full((len(self.labels), len(self.columns)), "", dtype=object)
         no_interval = reason.copy()
         for m, label in enumerate(self.labels):
             for s, seed in enumerate(self.seeds):
-                for k, score in enumerate(SCORES):
+                for k, score in enumerate(self.columns):
                     at, found = (m, s, FOLD, k), self._evaluate(score, (label, seed))
                     columns = (found.value, found.standard_error, found.low, found.high)
                     for name, column in zip(per_neuron, columns, strict=True):
@@ -239,7 +251,7 @@ class Assembly:
                 "mode": ("model", [attrs["mode"] for attrs in first]),
                 "seed": list(self.seeds),
                 "fold": [FOLD],
-                **_metric_coords(),
+                **_metric_coords(self.columns),
                 "neuron": list(neurons),
                 "reduction": list(REDUCTIONS),
                 "part": list(PARTS),
@@ -294,10 +306,10 @@ class Assembly:
         """Paired differences of all pairs of models, later minus earlier, mean over seeds."""
         pairs = [(two, one) for one, two in combinations(self.labels, 2)]
         n_neurons = len(self.task.data.neurons)
-        value = np.full((len(pairs), len(SCORES), n_neurons), np.nan)
-        population = np.full((len(pairs), len(SCORES), len(REDUCTIONS), len(PARTS)), np.nan)
+        value = np.full((len(pairs), len(self.columns), n_neurons), np.nan)
+        population = np.full((len(pairs), len(self.columns), len(REDUCTIONS), len(PARTS)), np.nan)
         for p, (one, two) in enumerate(pairs):
-            for k, score in enumerate(SCORES):
+            for k, score in enumerate(self.columns):
                 if not self._comparable(one, two, score):
                     continue
                 found = [self._evaluate(score, (one, s), (two, s)) for s in self.seeds]
@@ -312,7 +324,7 @@ class Assembly:
                 "pair": [f"{one} − {two}" for one, two in pairs],
                 "first": ("pair", [one for one, _ in pairs] or np.empty(0, "U1")),
                 "second": ("pair", [two for _, two in pairs] or np.empty(0, "U1")),
-                **_metric_coords(),
+                **_metric_coords(self.columns),
                 "neuron": list(self.task.data.neurons),
                 "reduction": list(REDUCTIONS),
                 "part": list(PARTS),

@@ -22,6 +22,7 @@ from neuromodels.fits.options import Request
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.predictions import N_RUNS, Prediction, predict_blocks
 from neuromodels.fits.progress import Progress, Stopwatch
+from neuromodels.fits.rescaling import refit_gain_and_offset
 from neuromodels.fits.shown import MOVIE, blocks_to_predict, check_pixels
 from neuromodels.fits.task import Task
 from neuromodels.models import build_from_config
@@ -122,12 +123,34 @@ def scored_fit(
         for role, blocks in roles.items()
         if blocks
     }
+    for stimulus, blocks in task.adjusting.items() if task.data.response == "count" else ():
+        place = f"{stimulus}/heldout"
+        if place in predictions:
+            found = predict_blocks(outcome.model, blocks, max_rate=task.max_rate, seed=seed)
+            predictions[place] = predictions[place].assign(_adjustment(found, blocks))
     more = {}
     if request.spec.kind in ("spiking", "spiking-coupled"):
         from neuromodels.fits.spike_distances import spike_distances
 
         more["distances"] = spike_distances(outcome.model, task, seed=seed)
     return Fit(_fit_tree(request, task, outcome, predictions, seed, started.times(), more))
+
+
+def _adjustment(predictions: list[Prediction], blocks: list[Block]) -> dict[str, tuple]:
+    """Gain and offset that fit predictions to a stimulus that was not learned from."""
+    gain, offset = refit_gain_and_offset(
+        np.concatenate([prediction.rate for prediction in predictions]),
+        np.concatenate([block.response for block in blocks]),
+    )
+    about = "refitted on the validation blocks of this stimulus"
+    return {
+        "adjusted_gain": ("neuron", gain, {"units": "1", "long_name": f"gain of rate, {about}"}),
+        "adjusted_offset": (
+            "neuron",
+            offset,
+            {"units": "spikes per bin", "long_name": f"added to gain times rate, {about}"},
+        ),
+    }
 
 
 def _fit_tree(

@@ -38,11 +38,14 @@ class Prediction:
         Given the recorded spikes: (bin, neuron), or (trial, bin, neuron) with repeats.
     capped : numpy.ndarray or None
         Share of simulated draws whose rate was capped, (neuron,).
+    adjusted : numpy.ndarray or None
+        (bin, neuron): `rate` with gain and offset refitted to a stimulus not learned from.
     """
 
     rate: np.ndarray
     conditional: np.ndarray | None = None
     capped: np.ndarray | None = None
+    adjusted: np.ndarray | None = None
 
 
 class _Stimulus:

@@ -36,6 +36,8 @@ class Score(NamedTuple):
         Whether the model was given the recorded spikes.
     unit : str
         Of the value.
+    adjusted : bool
+        Whether gain and offset of the prediction were refitted.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Score(NamedTuple):
     role: str
     conditional: bool
     unit: str
+    adjusted: bool = False
 
 
 SCORES = (
@@ -61,6 +64,10 @@ SCORES = (
     Score("variance_explained_test", "variance_explained", "test", False, "1"),
     Score("bits_per_spike_test_conditional", "bits_per_spike", "test", True, "bits per spike"),
     Score("deviance_explained_test_conditional", "deviance_explained", "test", True, "1"),
+)
+#: For stimuli that some model has not learned from.
+ADJUSTED = Score(
+    "bits_per_spike_adjusted", "bits_per_spike", "heldout", False, "bits per spike", adjusted=True
 )
 #: Scores of spikes alone, as a sentence begins.
 OF_COUNTS = {"bits_per_spike": "bits per spike are", "deviance_explained": "Poisson deviance is"}
@@ -138,7 +145,7 @@ def observe(blocks: list[Block], lead_in: int, kind: str = "count") -> Observed 
     )
 
 
-def joined(predictions: list[Prediction], observed: Observed, conditional: bool) -> Any:
+def joined(predictions: list[Prediction], observed: Observed, score: Score) -> Any:
     """Predictions of all blocks on the observed bins, or None where a model has no such mode.
 
     Returns
@@ -146,7 +153,11 @@ def joined(predictions: list[Prediction], observed: Observed, conditional: bool)
     numpy.ndarray or None
         (bin, neuron), or (trial, bin, neuron) for conditional ones.
     """
-    if not conditional:
+    if score.adjusted:
+        if any(prediction.adjusted is None for prediction in predictions):
+            return None
+        return np.concatenate([prediction.adjusted for prediction in predictions])
+    if not score.conditional:
         return np.concatenate([prediction.rate for prediction in predictions])
     if any(prediction.conditional is None for prediction in predictions):
         return None
@@ -242,10 +253,11 @@ def evaluate(
     n_neurons = len(null_rate)
     if reason := why_not(score, observed):
         return _nothing(n_neurons, reason)
-    first = joined(predictions, observed, score.conditional)
-    second = None if other is None else joined(other, observed, score.conditional)
+    first = joined(predictions, observed, score)
+    second = None if other is None else joined(other, observed, score)
     if first is None or (other is not None and second is None):
-        return _nothing(n_neurons, "the model does not see spikes")
+        learned = "the model has learned from this stimulus"
+        return _nothing(n_neurons, learned if score.adjusted else "the model does not see spikes")
     use = observed.scored
     responses, labels = observed.response[:, use], observed.label[use]
     first = first[..., use, :]
@@ -308,7 +320,7 @@ def spread_over_stretches(
 
     The parts are blocks of the held-out data, and stretches of about a second of a test movie.
     """
-    rates = joined(predictions, observed, score.conditional)
+    rates = joined(predictions, observed, score)
     if rates is None:
         return np.nan, np.nan
     use, metric = observed.scored, METRICS[score.metric]

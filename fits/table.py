@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from neuromodels.analysis.metrics import formula_of
+
 if TYPE_CHECKING:
     from neuromodels.fits.comparison import Comparison
 
@@ -28,7 +30,7 @@ HEADINGS = {
 
 def heading(metric: str) -> str:
     """Short name of a score for a column."""
-    return HEADINGS[metric.replace("_conditional", "").replace("_test", "")]
+    return HEADINGS[formula_of(metric)]
 
 
 def number(value: float, digits: int = 2, signed: bool = False) -> str:
@@ -375,19 +377,26 @@ def _side_by_side(tables: dict[str, _Table]) -> list[str]:
     """One score of all models on all stimuli: rows are models, columns what they are scored on."""
     lines = []
     main = next(iter(tables.values())).metric
-    across = {main: f"{heading(main)}, held out", "cc_norm": "CC_norm, repeats"}
+    across = {
+        main: f"{heading(main)}, held out",
+        f"{main}_adjusted": "the same, gain and offset refitted there",
+        "cc_norm": "CC_norm, repeats",
+    }
     for metric, about in across.items():
         columns = {
-            name: [table.value(model, metric) for model in table.comparison.models]
+            name: [
+                table.value(model, metric) if metric in table.details["metric"] else np.nan
+                for model in table.comparison.models
+            ]
             for name, table in tables.items()
         }
         if not any(np.isfinite(values).any() for values in columns.values()):
             continue
         models = next(iter(tables.values())).comparison.models
-        width = max(20, *(len(model) for model in models))
+        width = max(44, *(len(model) for model in models))
         wide = max(11, *(len(name) + 2 for name in tables))
         heads = "".join(f"{name:>{wide}}" for name in tables)
-        lines.append(f"{about + ', scored on':<{width + 2}}{heads}")
+        lines.append(f"{about:<{width + 2}}{heads}")
         for index, model in enumerate(models):
             cells = "".join(f"{number(values[index]):>{wide}}" for values in columns.values())
             lines.append(f"  {model:<{width}}{cells}")

@@ -46,6 +46,9 @@ class Task:
     reference : dict
         (neuron,) by scored stimulus: what the score of a model is relative to, its mean response
         per bin in that stimulus' training blocks (where it has none, in those learned from).
+    adjusting : dict
+        Validation blocks, by scored stimulus, of those that are not learned from: gain and offset
+        of a prediction are refitted there.
     data : Input
         What a model must know about the recording.
     mean_rate : numpy.ndarray
@@ -59,6 +62,7 @@ class Task:
     partition: Partition
     scored: dict[str, dict[str, list[Block]]]
     reference: dict[str, np.ndarray]
+    adjusting: dict[str, list[Block]]
     data: Input
     mean_rate: np.ndarray
     notes: tuple[str, ...]
@@ -176,7 +180,10 @@ def prepare(
                     remedy="Record a longer unrepeated stretch, or give more blocks.",
                 )
     whole = _together(parts)
-    scored, reference, left_out = _scored(view, parts, score_on)
+    scored, others, left_out = _scored(view, parts, score_on)
+    reference = {
+        name: mean_response((parts.get(name) or others.get(name) or whole).train) for name in scored
+    }
     mean, std = _moments(whole.train)
     if std == 0:
         raise InputError(
@@ -196,7 +203,15 @@ def prepare(
     found = [f"{note.where.rpartition(': ')[2]}: {note.what}" for note in report.notes]
     notes = (*view.attrs.get("notes", []), *found, *left_out)
     return Task(
-        view, learned, whole, scored, reference, data, mean_response(whole.train), tuple(notes)
+        view,
+        learned,
+        whole,
+        scored,
+        reference,
+        {name: part.validation for name, part in others.items()},
+        data,
+        mean_response(whole.train),
+        tuple(notes),
     )
 
 
@@ -248,15 +263,14 @@ def _together(parts: dict[str, Partition]) -> Partition:
 
 def _scored(
     view: Recording, parts: dict[str, Partition], score_on: Sequence[str] | None
-) -> tuple[dict[str, dict[str, list[Block]]], dict[str, np.ndarray], list[str]]:
-    """Blocks to score and their reference, by stimulus, and why others are left out."""
+) -> tuple[dict[str, dict[str, list[Block]]], dict[str, Partition], list[str]]:
+    """Blocks to score, by stimulus; how those not learned from are split; what is left out."""
     first = next(iter(parts.values()))
     shape = first.train[0].frame_shape
     asked = list(dict.fromkeys(view.stimuli if score_on is None else score_on))
     # What was learned from comes first: it is what a table begins with.
     asked.sort(key=lambda name: name not in parts)
-    fallback = mean_response([block for part in parts.values() for block in part.train])
-    scored, reference, left_out = {}, {}, []
+    scored, others, left_out = {}, {}, []
     for name in asked:
         # Split as if it were learned from: every model is then scored on the same blocks.
         found = parts.get(name) or _partition_if_long_enough(view, name)
@@ -281,8 +295,9 @@ def _scored(
             left_out.append(f"not scored on {name}: it {why}")
             continue
         scored[name] = roles
-        reference[name] = mean_response(found.train) if found else fallback
-    return scored, reference, left_out
+        if found and name not in parts:
+            others[name] = found
+    return scored, others, left_out
 
 
 def _partition_if_long_enough(view: Recording, name: str) -> Partition | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from neuromodels.analysis.metrics import formula_of
 from neuromodels.analysis.plots.reading import NAMES, WHERE
 from neuromodels.analysis.plots.style import (
     CEILING,
@@ -34,7 +35,7 @@ NAME_HEIGHT = 0.055
 
 
 def _label(summary: xr.Dataset, metric: str) -> str:
-    base = metric.replace("_conditional", "").removesuffix("_test")
+    base = formula_of(metric)
     where = WHERE.get(str(summary["data"].sel(metric=metric).values), "")
     given = ", given spikes" if metric.endswith("_conditional") else ""
     return f"{NAMES.get(base, base.replace('_', ' '))}{given}\n({where})"

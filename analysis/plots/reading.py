@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from neuromodels.analysis.metrics import formula_of
 from neuromodels.datasets.errors import InputError
 
 #: How a score is written on an axis.
@@ -285,7 +286,7 @@ def check_metric(tree: xr.DataTree, metric: str) -> None:
 def metric_label(tree: xr.DataTree, metric: str) -> str:
     """Score, data, and what the model was given, for an axis."""
     row = scores_of(tree).sel(metric=metric)
-    base = metric.replace("_conditional", "").replace("_test", "")
+    base = formula_of(metric)
     where = WHERE.get(str(row["data"].values), str(row["data"].values))
     given = ", given spikes" if int(row["conditional"]) else ""
     return f"{NAMES.get(base, base)}\n({where}{given})"

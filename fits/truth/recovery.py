@@ -88,8 +88,9 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
         the predicted rate (free-running, where a model sees spikes) against `true_rate`;
         `cc_conditional` and `bits_lost_conditional` of the rate given the recorded spikes against
         `conditional_rate`. `bits_true`: what the true rate scores against the training mean.
-        Per (stimulus, neuron), of the repeated test: `ceiling_true`, the r that the true rate has
-        with the mean over these trials, and `ceiling_estimated`, CC_max from the trials alone.
+        Per (stimulus, neuron), of the repeated test: `ceiling_true`, the r with the mean over the
+        trials that is to be expected of the true rate, √(Var λ / (Var λ + E(y − λ)² / N)); `r_true`,
+        the r that it has; and `ceiling_estimated`, CC_max from the trials alone.
         Where the truth has them, `history_correlation` (model, seed, neuron) of the history
         filters, `coupling` and `true_coupling` (source_neuron, neuron), summed over lags, and their
         `coupling_sign`, `coupling_rank`, `coupling_separation`, `coupling_absent` (model, seed).
@@ -171,7 +172,7 @@ class _Scores:
         shape = (len(self.labels), len(self.seeds), *places, n_neurons)
         values = {name: np.full(shape, np.nan) for name in RATE_SCORES}
         bits = np.full((*places, n_neurons), np.nan)
-        ceilings = np.full((2, len(self.stimuli), n_neurons), np.nan)
+        ceilings = np.full((3, len(self.stimuli), n_neurons), np.nan)
         null = next(iter(self.fits.values())).diagnostics["mean_rate"].values
         for s, stimulus in enumerate(self.stimuli):
             for r, role in enumerate(ROLES):
@@ -183,9 +184,7 @@ class _Scores:
                 bits[s, r] = expected_bits_lost(np.broadcast_to(null, rate.shape), rate)
                 if "trial" in true["response"].dims:
                     trials = true["response"].transpose("trial", "time", "neuron").values
-                    ceilings[0, s] = pearson_r(rate, trials[:, use].astype(float))
-                    if len(trials) > 1:
-                        ceilings[1, s] = cc_max(trials[:, use].astype(float))
+                    ceilings[:, s] = _ceilings(rate, trials[:, use].astype(float))
                 for (label, seed), fit in self.fits.items():
                     at = (self.labels.index(label), self.seeds.index(seed), s, r)
                     for name, value in self._one(fit, stimulus, role, use, true).items():
@@ -201,8 +200,9 @@ class _Scores:
         }
         found["bits_true"] = (dims[2:], bits, about)
         for name, said, one in (
-            ("ceiling_true", "r of the true rate with the mean over the trials", ceilings[0]),
-            ("ceiling_estimated", "CC_max from the trials alone", ceilings[1]),
+            ("ceiling_true", "r that the true rate is expected to have", ceilings[0]),
+            ("r_true", "r of the true rate with the mean over the trials", ceilings[1]),
+            ("ceiling_estimated", "CC_max from the trials alone", ceilings[2]),
         ):
             found[name] = (("stimulus", "neuron"), one, {"units": "1", "long_name": said})
         return found
@@ -263,6 +263,16 @@ class _Scores:
             found["cc_conditional"] = _over_time(given[known], wanted[known])
             found["bits_lost_conditional"] = expected_bits_lost(given[known], wanted[known])
         return found
+
+
+def _ceilings(rate: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `ceiling_true`, `r_true` and `ceiling_estimated` are, (neuron,) each."""
+    signal = rate.var(0)
+    noise = np.nanmean(np.square(trials - rate), axis=(0, 1)) / len(trials)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.sqrt(signal / (signal + noise))
+    estimated = cc_max(trials) if len(trials) > 1 else np.full_like(expected, np.nan)
+    return expected, pearson_r(rate, trials), estimated
 
 
 def _over_time(rate: np.ndarray, true: np.ndarray) -> np.ndarray:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: In a model's name, every covariate of the recording.
 ALL = "all"
+#: A spread smaller than so much of the mean is none.
+ROUNDING = 1e-12
 
 
 def choose_covariates(data: Input, names: Sequence[str], model: str) -> Input:
@@ -96,7 +98,8 @@ class CovariateEffect(nn.Module):
         # In double precision: a clock or a position may be large against its spread.
         values = covariates.double()
         mean, std = values.new_tensor(self.mean), values.new_tensor(self.std)
-        varies = std > 0
+        # The standard deviation of equal numbers is not always 0 to the last digit.
+        varies = std > ROUNDING * mean.abs()
         z = (values - mean) / torch.where(varies, std, 1.0)
         known = varies & ~values.isnan()
         return torch.where(known, z, 0.0).to(self.weight.dtype)

@@ -155,6 +155,11 @@ def test_roles_on_clocks_of_their_own_are_refused():
         nm.attach_covariates(recording, {"running": ([0.0, 1.0], [1.0, 2.0])})
 
 
+def test_spikes_in_memory_take_covariates_on_their_clock():
+    told = session([[4, 10, 16]], bin_width=0.5, covariates={"clock": ([0.0, 20.0], [0.0, 20.0])})
+    np.testing.assert_allclose(covariate(told, "test", "clock")[:, 0], [4.25, 10.25, 16.25])
+
+
 def test_covariates_are_added_to_those_there_and_leave_the_rest_alone():
     recording = arrays()
     first = nm.attach_covariates(recording, {"a": ([0.0, 2.0], [1.0, 1.0])}, units="cm")

@@ -50,7 +50,7 @@ def running_and_pupil(nwb, module):
     gaze = SpatialSeries(
         name="gaze",
         data=np.column_stack([TIMES, -TIMES]),
-        timestamps=TIMES,
+        timestamps=speed,  # a link to the times of another series
         reference_frame="screen",
         unit="degree",
     )

@@ -57,15 +57,11 @@ def test_receptive_fields_pass_a_full_field_unchanged():
 def test_a_linear_retina_is_its_filter():
     p, anatomy = retina(subunit_nonlinearity="linear", amacrine_strength=0.0, dt=0.005)
     scale = Scale(np.array([0.5, 0.7]), np.zeros(4), np.array([1.0, 2.0, 3.0, 4.0]))
-    light = np.random.default_rng(1).uniform(0, 1, (150, 8, 10))
-    on, off = subunit_inputs(
-        (light.reshape(150, -1) - 0.5) / 0.5, np.arange(150), SCREEN, anatomy, p
-    )
+    light = np.random.default_rng(1).uniform(0, 1, (50, 8, 10))
+    on, off = subunit_inputs((light.reshape(50, -1) - 0.5) / 0.5, np.arange(50), SCREEN, anatomy, p)
     drive = p.drive_sd * ganglion_inputs(on, off, scale.subunit, anatomy, p) / scale.sd
     kernel = linear_filter(SCREEN, anatomy, p, scale, 0.5)
     last = np.einsum("lyx,lyxn->n", light[49::-1] - 0.5, kernel[:50])
-    long_enough = np.abs(kernel[50:]).max() < 1e-5 * np.abs(kernel).max()
-    assert long_enough
     assert drive[49] == pytest.approx(last, rel=1e-6)
 
 

@@ -111,6 +111,9 @@ def test_a_covariate_that_never_changed_in_training_has_no_effect():
     movie, _ = inputs(1, 20)
     values = torch.full((1, 20, 1), 50.0)
     np.testing.assert_array_equal(run(model, movie, None, values), run(model, movie, None, None))
+    # Of equal numbers: not 0 to the last digit.
+    model.covariate.mean, model.covariate.std = (0.1,), (3e-17,)
+    np.testing.assert_array_equal(run(model, movie, None, values), run(model, movie, None, None))
 
 
 @every_form

@@ -1,6 +1,6 @@
 """Every option of a fit changes the fit, or says that it does not."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from neuromodels.fits.networks import fit_network
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.training import TrainingOptions
-from neuromodels.models import glm, retina_cnn
+from neuromodels.models import glm, ln, retina_cnn
 
 DATA = Input(
     (1, 5, 1),
@@ -47,11 +47,11 @@ def partition():
     return Partition(blocks[:4], blocks[4:], [], [], {})
 
 
-def fitted(procedure, spec, options):
+def fitted(procedure, spec, options, data=DATA):
     """Weights and the course of a fit."""
     outcome = procedure(
         spec,
-        DATA,
+        data,
         partition(),
         options,
         seed=0,
@@ -124,10 +124,30 @@ def test_every_option_of_training_matters(option):
     assert differ(one, two)
 
 
+@pytest.mark.parametrize(
+    ("procedure", "spec", "options"),
+    [
+        (fit_convex, ln(history=0.4, temporal_basis=3), ConvexOptions),
+        (
+            fit_network,
+            retina_cnn(history=0.4, temporal_basis=3, channels=(3, 3), kernels=(3, 2)),
+            TrainingOptions,
+        ),
+    ],
+)
+def test_the_likelihood_matters(procedure, spec, options):
+    data = replace(DATA, response="rate")
+    one, two = (
+        fitted(procedure, spec, options(likelihood=name), data) for name in ("gaussian", "gamma")
+    )
+    assert differ(one[:2], two[:2])
+    assert not differ(one, fitted(procedure, spec, options(), data))
+
+
 def test_no_option_is_left_out_above():
     # How much memory may be used changes no result; test_recovery compares both ways.
-    assert {f.name for f in fields(ConvexOptions)} == {*CONVEX, "memory_gb"}
-    assert {f.name for f in fields(TrainingOptions)} == set(TRAINING)
+    assert {f.name for f in fields(ConvexOptions)} == {*CONVEX, "memory_gb", "likelihood"}
+    assert {f.name for f in fields(TrainingOptions)} == {*TRAINING, "likelihood"}
 
 
 def test_a_training_with_equal_seeds_is_the_same_to_the_bit():

@@ -75,7 +75,7 @@ def test_an_option_of_another_model_is_unknown():
         ("ln", "history", "long", "float or 'auto'"),
         ("ln", "rank", 1.5, "int"),
         ("ln", "rank", True, "int"),
-        ("ln", "nonlinearity", "relu", "'softplus' or 'exp'"),
+        ("ln", "nonlinearity", "relu", "'auto' or 'softplus' or 'exp' or 'identity'"),
         ("ln", "ridge", "strong", "list of float"),
         ("ln", "ridge", ["a"], "list of float"),
         ("glm", "own_history", None, "float"),

@@ -76,6 +76,27 @@ def test_bits_on_a_stimulus_are_relative_to_the_mean_rate_in_its_own_training_bl
     assert view.stimuli == ("fast", "slow")
 
 
+def test_gain_and_offset_are_refitted_where_a_model_has_not_learned_and_only_there():
+    comparison = crossed()
+    for name, other in (("fast", "slow"), ("slow", "fast")):
+        details = comparison.on(name).details.sel(metric="bits_per_spike_adjusted")
+        score = details["score"].mean(("seed", "fold"))
+        assert np.isfinite(score.sel(model=f"ln@{other}")).all()
+        for own in (f"ln@{name}", "ln@fast+slow"):
+            assert np.isnan(score.sel(model=own)).all()
+            assert "has learned from this" in str(details["reason"].sel(model=own).values)
+        node = comparison.fit(f"ln@{other}").predictions[f"{name}/heldout"].to_dataset()
+        task = prepare(recording(), learn_from=other)
+        counts = np.concatenate([b.response for b in task.scored[name]["heldout"]])
+        rate = (node["rate"] * node["adjusted_gain"] + node["adjusted_offset"]).values
+        null, use = task.reference[name], np.isfinite(rate).all(axis=1)
+        y, r = counts[use], rate[use].astype(float)
+        gain = (y * np.log(r / null) - (r - null)).sum(0) / (y.sum(0) * np.log(2))
+        np.testing.assert_allclose(score.sel(model=f"ln@{other}").values, gain, rtol=1e-6)
+        chosen = {float(t) for block in task.adjusting[name] for t in block.time}
+        assert not chosen & {float(t) for b in task.scored[name]["heldout"] for t in b.time}
+
+
 def test_learning_from_both_uses_the_training_blocks_of_both():
     both = prepare(recording(), learn_from="fast+slow")
     parts = [prepare(recording(), learn_from=name) for name in ("fast", "slow")]
