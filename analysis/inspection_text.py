@@ -128,7 +128,7 @@ def _neurons(stimulus: StimulusInspection, found: Inspection) -> list[str]:
         after.append("  trials are ragged: halves are compared on the bins that both have")
     if c.halves_differ.any():
         after.append(
-            "  halves differ: the two ceilings differ by > 1.96 errors (by chance: 1 in 20)"
+            "  halves differ: the two ceilings differ more than in 19 of 20 random orders of trials"
         )
     if "ceiling_interval" in stimulus.reasons:
         after.append(f"  no interval of CC_max: {stimulus.reasons['ceiling_interval']}")

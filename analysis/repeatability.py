@@ -10,7 +10,7 @@ from neuromodels.analysis import ceilings, halves
 from neuromodels.analysis.drift import mean
 from neuromodels.analysis.metrics import explainable_fraction
 
-_ORDERS = 100  # random orders of the trials: the error of a difference of ceilings to 7 %
+_ORDERS = 99  # random orders of the trials: the five largest differences stand out
 _WORKING_SET = 2**24  # values of repeats at a time
 
 
@@ -32,7 +32,7 @@ class Ceilings:
     cc_max_interleaved, cc_max_first_second : (neuron,)
         Their square roots, ceilings of r.
     halves_differ : (neuron,) bool
-        The two ceilings differ by more than 1.96 errors; 1 in 20 does so by chance.
+        The two ceilings differ by more than in 19 of 20 random orders of the trials.
     passes_gate : (neuron,) bool, or None with fewer than three trials
         The signal power exceeds twice its error.
     """

@@ -43,20 +43,19 @@ class CovariateChoice:
         Raises
         ------
         InputError
-            If it has no covariate of a name, or cannot have any; it is closed then.
+            If it has no covariate of a name, or is one of pictures; it is closed then.
         """
-        chosen = None if names_are_read else self.names
-        if chosen is None and not self.beside:
-            return recording
         try:
             if not isinstance(recording, Recording):
-                raise InputError(
-                    "are for movies, and this is a recording of pictures",
-                    where=f"{recording.source}: covariates",
-                    remedy="Leave covariates out.",
-                )
-            if chosen is not None:
-                recording = only_covariates(recording, chosen)
+                if self.names or self.beside:
+                    raise InputError(
+                        "are for movies, and this is a recording of pictures",
+                        where=f"{recording.source}: covariates",
+                        remedy="Leave covariates out.",
+                    )
+                return recording
+            if self.names is not None and not names_are_read:
+                recording = only_covariates(recording, self.names)
             for given in self.beside:
                 recording = attach_covariates(recording, given, folder=self.folder)
         except InputError:

@@ -38,8 +38,10 @@ class Series:
     def __post_init__(self):
         times, values = np.asarray(self.times), np.asarray(self.values)
         if times.ndim != 1 or values.shape != times.shape:
+            one = times.ndim == values.ndim == 1
+            given = (values.size, times.size) if one else (values.shape, times.shape)
             raise self._error(
-                f"has {values.shape} values for {times.shape} times",
+                f"has {given[0]} values for {given[1]} times",
                 "Give one value for each time: {name: (times, values)}.",
             )
         for what, array in (("times", times), ("values", values)):

@@ -75,6 +75,12 @@ def attach_covariates(
     >>> moving.train["covariates"].values[:3, 0]
     array([0.5, 2.5, 4.5], dtype=float32)
     """
+    if not isinstance(recording, Recording):
+        raise InputError(
+            f"are for a recording of movies, and this is a {type(recording).__name__}",
+            where="covariates",
+            remedy="Open one with open_recording, or make it with recording_from_arrays.",
+        )
     series = read_series(covariates, "covariates", folder, units)
     _check_one_clock(recording)
     digest = hashlib.sha256(recording.identity.encode())

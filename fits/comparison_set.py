@@ -12,7 +12,7 @@ import xarray as xr
 from neuromodels.analysis.animals import MIN_ANIMALS, average_by_animal, mean_over_animals
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.storage import write_tree
-from neuromodels.fits.comparison import Comparison
+from neuromodels.fits.comparison import Comparison, node_name
 from neuromodels.fits.fit import RESULT, with_units
 from neuromodels.options import nearest
 
@@ -105,6 +105,8 @@ class ComparisonSet:
                 where="comparison set",
                 remedy=nearest(stimulus, self.stimuli),
             )
+        if len(self.stimuli) == 1:
+            return self
         first = stimulus == self.stimuli[0]
         members = {name: self[name] for name in self.names}
         if not first:
@@ -176,7 +178,20 @@ def set_tree(
             nodes[f"{ON}/{stimulus}/{SUMMARY}"] = summarize(scored, animals)
     tree = xr.DataTree.from_dict(nodes)
     tree.attrs = {RESULT: KIND} | dict(attrs)
+    tree.attrs["notes"] = [*attrs.get("notes", []), *_not_converged(members)]
     return tree
+
+
+def _not_converged(members: Mapping[str, Comparison]) -> list[str]:
+    """What must be said of fits that stopped before they converged."""
+    found = []
+    for name, comparison in members.items():
+        for model in comparison.models:
+            for seed in comparison.tree[f"fits/{node_name(model)}"].children.values():
+                about = seed.children["0"].attrs["summary"]
+                if about.get("converged") is False:
+                    found.append(f"{name}: {model}: {about['stopped']}")
+    return list(dict.fromkeys(found))
 
 
 def summarize(members: Mapping[str, Comparison], animals: Sequence[str]) -> xr.Dataset:

@@ -99,13 +99,15 @@ class Likelihood:
             (neuron,). Gaussian: mean and standard deviation; Gamma: 0 and the mean; Poisson: 0
             and 1, for counts have a unit of their own. A constant trace has the scale 1.
         """
+        offset, scale = np.zeros(response.shape[1]), np.ones(response.shape[1])
+        if self.name == "poisson":
+            return offset, scale
         values = np.asarray(response, dtype=np.float64)
-        offset, scale = np.zeros(values.shape[1]), np.ones(values.shape[1])
         if self.name == "gaussian":
             flat = values.max(axis=0) == values.min(axis=0)
             offset = np.where(flat, values[0], values.mean(axis=0))
             scale = np.where(flat, 1.0, values.std(axis=0))
-        elif self.name == "gamma":
+        else:
             mean = values.mean(axis=0)
             scale = np.where(mean > 0, mean, 1.0)
         return offset, scale

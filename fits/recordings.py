@@ -82,7 +82,7 @@ def compare_recordings(
     if not recordings:
         raise InputError("no recording was given.", where="recordings", remedy="Give at least one.")
     found = [opened(one) for one in recordings]
-    sources = _sources(recordings, found)
+    sources = _sources(found)
     _check_different(found, sources)
     _check_bins(found, sources, bin_width)
     names = member_names(sources)
@@ -128,14 +128,14 @@ def compare_recordings(
     return ComparisonSet(tree)
 
 
-def _sources(given: Sequence[Any], found: list[Recording]) -> list[str]:
-    """How messages call each recording; those in memory by their place."""
+def _sources(found: list[Recording]) -> list[str]:
+    """How messages call each recording: by its file, or by its place if it has none."""
     said = Counter(recording.source for recording in found)
     return [
         f"recording {place} ({recording.source})"
-        if said[recording.source] > 1 and not isinstance(one, str | Path)
+        if said[recording.source] > 1 and not Path(recording.source).exists()
         else recording.source
-        for place, (one, recording) in enumerate(zip(given, found, strict=True), start=1)
+        for place, recording in enumerate(found, start=1)
     ]
 
 

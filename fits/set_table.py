@@ -124,12 +124,6 @@ def _notes(found: ComparisonSet) -> list[str]:
             f"95 % over animals: Student t, n = {summary.sizes['animal']}; exact if the animals' "
             "values are normal"
         )
-    for name in found.names:
-        comparison = found[name]
-        for model in comparison.models:
-            about = comparison.fit(model).attrs["summary"]
-            if about.get("converged") is False:
-                notes.append(f"{name}: {model}: {about['stopped']}")
     return notes
 
 

@@ -18,6 +18,7 @@ from neuromodels.analysis.plots.filters import (
 )
 from neuromodels.analysis.plots.reading import (
     bin_width_of,
+    heldout_score,
     mean_score,
     models_of,
     neurons_of,
@@ -76,7 +77,7 @@ def plot_overview(tree: xr.DataTree) -> Figure:
 
 def _measured(tree: xr.DataTree) -> list[str]:
     """Scores worth a panel: on held-out blocks, and on repeats."""
-    wanted = ("bits_per_spike", "pearson_r")
+    wanted = (heldout_score(tree), "pearson_r")
     return [metric for metric in wanted if neurons_with_score(tree, metric)]
 
 
@@ -207,8 +208,9 @@ def psth_figure(tree: xr.DataTree) -> Figure:
 
 
 def scores_figure(tree: xr.DataTree) -> Figure:
-    """Draw scores on held-out blocks, and r, CC_norm and bits per spike on repeats, per cell."""
-    wanted = ("bits_per_spike", "pearson_r", "cc_norm", "bits_per_spike_test")
+    """Draw scores on held-out blocks, and r, CC_norm and the same score on repeats, per cell."""
+    heldout = heldout_score(tree)
+    wanted = (heldout, "pearson_r", "cc_norm", f"{heldout}_test")
     metrics = [metric for metric in wanted if np.isfinite(mean_score(tree, metric).values).any()]
     metrics = metrics or [str(scores_of(tree).attrs["headline_metric"])]
     n_columns = 1 if len(metrics) == 1 or len(neurons_of(tree)) > 12 else 2

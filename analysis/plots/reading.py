@@ -14,6 +14,7 @@ from neuromodels.datasets.errors import InputError
 NAMES = {
     "bits_per_spike": "bits per spike",
     "deviance_explained": "deviance explained",
+    "variance_explained": "variance explained, R²",
     "pearson_r": "r to PSTH",
     "cc_norm": "CC$_{norm}$",
     "feve": "FEVE",
@@ -32,7 +33,8 @@ class Responses:
     stimulus, role : str
         Where in the tree.
     data : xarray.Dataset
-        `response ([trial,] time, neuron)` in spikes per bin, `scored (time)`.
+        `response ([trial,] time, neuron)` in spikes per bin or in the units of a trace,
+        `scored (time)`.
     bin_width : float
         s.
     """
@@ -48,12 +50,35 @@ class Responses:
         return self.data.sizes.get("trial", 1)
 
     @property
+    def counted(self) -> bool:
+        """Whether these are spikes, and not rates or traces."""
+        return self.data["response"].attrs.get("kind", "count") == "count"
+
+    @property
+    def factor(self) -> float:
+        """From stored values to those shown: counts become rates, traces keep their units."""
+        return 1 / self.bin_width if self.counted else 1.0
+
+    @property
+    def shown_as(self) -> str:
+        """Name and units of what is shown."""
+        if self.counted:
+            return "rate (Hz)"
+        about = self.data["response"].attrs
+        return f"{about['kind']} ({about['units']})"
+
+    @property
+    def score(self) -> str:
+        """Score of a stretch shown once."""
+        return "bits_per_spike" if self.counted else "variance_explained"
+
+    @property
     def time(self) -> np.ndarray:
         """Start of each bin, s."""
         return self.data["time"].values
 
     def counts(self, neuron: str, bins: np.ndarray) -> np.ndarray:
-        """Spikes per bin (trial, bin) of one neuron; NaN where a repeat was not recorded."""
+        """Responses (trial, bin) of one neuron, as stored; NaN where one was not recorded."""
         response = self.data["response"].sel(neuron=neuron).isel(time=bins)
         values = np.asarray(response.values, dtype=float)
         return values.reshape(self.n_trials, -1)
@@ -232,7 +257,7 @@ def responses_of(tree: xr.DataTree, role: str | None = None) -> Responses:
     return found[role]
 
 
-def predicted_hz(
+def predicted(
     tree: xr.DataTree,
     model: str,
     responses: Responses,
@@ -240,7 +265,7 @@ def predicted_hz(
     bins: np.ndarray,
     seed: int | None = None,
 ) -> np.ndarray | None:
-    """Rate that a model predicts from the stimulus, Hz; None if it predicted nothing there.
+    """Rate (Hz) or trace that a model predicts from the stimulus; None if there is none.
 
     A model that sees spikes runs freely here. NaN before its lead-in.
     """
@@ -250,7 +275,7 @@ def predicted_hz(
             return None
         node = node.children[name]
     rate = node.to_dataset()["rate"].sel(neuron=neuron).isel(time=bins)
-    return np.asarray(rate.values, dtype=float) / responses.bin_width
+    return np.asarray(rate.values, dtype=float) * responses.factor
 
 
 def mean_score(tree: xr.DataTree, metric: str) -> xr.DataArray:
@@ -320,6 +345,12 @@ def some_neurons(tree: xr.DataTree, most: int) -> tuple[str, ...]:
         pool = list(ranked)
     picks = np.round(np.linspace(0, len(pool) - 1, most)).astype(int)
     return tuple(pool[i] for i in picks)
+
+
+def heldout_score(tree: xr.DataTree) -> str:
+    """Main score of what was shown once: bits per spike, or variance explained for traces."""
+    counted = scores_of(tree).attrs.get("response", "count") == "count"
+    return "bits_per_spike" if counted else "variance_explained"
 
 
 def neurons_with_score(tree: xr.DataTree, metric: str) -> tuple[str, ...]:

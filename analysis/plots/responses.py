@@ -8,12 +8,13 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.analysis.plots.reading import (
+    NAMES,
     Responses,
     check_neuron,
     fits_of,
     mean_score,
     models_of,
-    predicted_hz,
+    predicted,
     responses_of,
     scores_of,
     shown_name,
@@ -26,6 +27,7 @@ from neuromodels.analysis.plots.style import (
     own_axes,
     talk_style,
 )
+from neuromodels.datasets.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +71,7 @@ def plot_rasters(
     Raises
     ------
     InputError
-        No such neuron, role, or stretch.
+        No such neuron, role, or stretch, or a recording of traces.
 
     Notes
     -----
@@ -77,6 +79,12 @@ def plot_rasters(
     """
     neuron = check_neuron(tree, neuron)
     responses = responses_of(tree, role)
+    if not responses.counted:
+        raise InputError(
+            f"holds a {responses.shown_as}, which has no spikes.",
+            where="plot: rasters",
+            remedy="Use plot_psth.",
+        )
     bins = responses.bins(window, LONGEST)
     with talk_style():
         ax = own_axes(ax, 8.0, 3.0)
@@ -97,7 +105,7 @@ def plot_psth(
     rasters: bool = True,
     names: bool = True,
 ) -> Axes:
-    """Draw a neuron's firing rate, what each model predicts, and the spikes above.
+    """Draw a neuron's firing rate or trace, what each model predicts, and the spikes above.
 
     Parameters
     ----------
@@ -115,15 +123,16 @@ def plot_psth(
     seed : int, optional
         Fit that is drawn; the first by default.
     rasters : bool
-        Whether spikes are drawn.
+        Whether spikes are drawn, where there are any.
     names : bool
         Whether the legend names the models, or only their scores.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Rates in Hz. Models that see spikes run freely. The legend gives r to the PSTH (or bits per
-        spike on held-out blocks) of the fit that is drawn, over all that was scored.
+        Rates in Hz, traces in their own units. Models that see spikes run freely. The legend gives
+        r to the PSTH (or, on held-out blocks, bits per spike or R²) of the fit that is drawn, over
+        all that was scored.
 
     Raises
     ------
@@ -135,7 +144,8 @@ def plot_psth(
     bins = responses.bins(window, LONGEST)
     counts = responses.counts(neuron, bins)
     repeated = responses.n_trials > 1
-    metric, short = ("pearson_r", "r ") if repeated else ("bits_per_spike", "")
+    metric, short = ("pearson_r", "r ") if repeated else (responses.score, "")
+    rasters = rasters and responses.counted
     with talk_style():
         ax = own_axes(ax, 8.0, 4.0)
         observed = _observed(ax, responses, counts, bins)
@@ -144,7 +154,7 @@ def plot_psth(
         _rate_axis(ax, responses, bins, top, RASTER_SHARE if rasters else 0.0)
         if rasters:
             _raster_above(ax, responses, counts, bins)
-        _describe(ax, _title(tree, neuron, repeated), handles, names)
+        _describe(ax, _title(tree, neuron, repeated, metric), handles, names)
     return ax
 
 
@@ -198,14 +208,18 @@ def _raster_above(ax: Axes, responses: Responses, counts: np.ndarray, bins: np.n
 
 
 def _observed(ax: Axes, responses: Responses, counts: np.ndarray, bins: np.ndarray) -> Any:
-    """Fill the recorded rate, Hz."""
+    """Fill the recorded rate, Hz; a trace is a line."""
     edges = _edges(responses, bins)
     if len(counts) > 1:
         recorded = ~np.isnan(counts)
         total = np.where(recorded, counts, 0).sum(axis=0)
         with np.errstate(invalid="ignore"):
             rate = np.where(recorded.any(axis=0), total / recorded.sum(axis=0), np.nan)
-        rate, label = rate / responses.bin_width, f"PSTH ({len(counts)} repeats)"
+        rate, label = rate * responses.factor, f"PSTH ({len(counts)} repeats)"
+        if not responses.counted:
+            label = f"mean of {len(counts)} repeats"
+    elif not responses.counted:
+        rate, label = counts[0], "recorded"
     else:
         together = min(len(bins), max(1, round(COUNTED / responses.bin_width)))
         n_windows = len(bins) // together
@@ -213,6 +227,8 @@ def _observed(ax: Axes, responses: Responses, counts: np.ndarray, bins: np.ndarr
         width = together * responses.bin_width
         rate, edges = summed / width, edges[0] + np.arange(n_windows + 1) * width
         label = f"spikes in {width:g} s"
+    if not responses.counted:
+        return ax.stairs(rate, edges, baseline=None, color=OBSERVED, lw=2.5, label=label)
     return ax.stairs(rate, edges, fill=True, facecolor=OBSERVED, edgecolor=OBSERVED, label=label)
 
 
@@ -226,17 +242,17 @@ def _predictions(
     wording: tuple[str, str, bool],
     handles: list[Any],
 ) -> float:
-    """Draw every model's rate; return the top of the rate axis, Hz."""
+    """Draw every model's rate or trace; return the top of the axis."""
     metric, short, names = wording
     edges = _edges(responses, bins)
     centres = (edges[:-1] + edges[1:]) / 2
     recorded = ax.patches[-1].get_data().values
-    top = float(np.nanmax(recorded, initial=0.0))
-    limit = RUNAWAY * top if top > 0 else np.inf
+    top = float(np.nanmax(recorded, initial=0.0 if responses.counted else -np.inf))
+    limit = RUNAWAY * top if top > 0 and responses.counted else np.inf
     style = looks(models_of(tree))
     scores = scores_of(tree)["score"].sel(metric=metric, neuron=neuron).isel(fold=0)
     for model in models_of(tree):
-        rate = predicted_hz(tree, model, responses, neuron, bins, seed)
+        rate = predicted(tree, model, responses, neuron, bins, seed)
         if rate is None:
             continue
         look = style[model]
@@ -245,7 +261,7 @@ def _predictions(
         label = f"{short}{score:.2f}" if np.isfinite(score) else f"{short}–"
         if names:
             label = f"{shown_name(tree, model)}  {label}"
-        peak = float(np.nanmax(rate, initial=0.0))
+        peak = float(np.nanmax(rate, initial=0.0 if responses.counted else -np.inf))
         if peak > limit:
             label += f" (up to {peak:.0f} Hz)" if names else f" ↑{peak:.0f} Hz"
         top = max(top, min(peak, limit))
@@ -259,25 +275,28 @@ def _rate_axis(
     from matplotlib.ticker import MaxNLocator
 
     edges = _edges(responses, bins)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_xlabel(_time_label(responses))
+    if not responses.counted:
+        ax.set_ylabel(responses.shown_as)
+        return
     top = 1.04 * top if top > 0 else 1.0
     if responses.n_trials == 1:
         raster_share = min(raster_share, 0.15)
     ax.set_ylim(0, top / (1 - raster_share - 0.02 * (raster_share > 0)))
-    ax.set_xlim(edges[0], edges[-1])
     ticks = MaxNLocator(nbins=4, integer=True).tick_values(0, top)
     ax.set_yticks([tick for tick in ticks if 0 <= tick <= top])
     ax.spines["left"].set_bounds(0, top)
-    ax.set_xlabel(_time_label(responses))
     # Centred on the part of the axis that shows rates.
-    ax.set_ylabel("rate (Hz)", y=(1 - raster_share) / 2)
+    ax.set_ylabel(responses.shown_as, y=(1 - raster_share) / 2)
 
 
-def _title(tree: xr.DataTree, neuron: str, repeated: bool) -> str:
+def _title(tree: xr.DataTree, neuron: str, repeated: bool, metric: str) -> str:
     if not repeated:
-        return f"{neuron} (bits per spike)" if _has(tree, neuron) else neuron
+        return f"{neuron} ({NAMES[metric]})" if _has(tree, neuron, metric) else neuron
     ceiling = float(scores_of(tree)["ceiling"].sel(ceiling_kind="cc_max", neuron=neuron))
     return f"{neuron} (r at most {ceiling:.2f})" if np.isfinite(ceiling) else neuron
 
 
-def _has(tree: xr.DataTree, neuron: str) -> bool:
-    return bool(np.isfinite(mean_score(tree, "bits_per_spike").sel(neuron=neuron).values).any())
+def _has(tree: xr.DataTree, neuron: str, metric: str) -> bool:
+    return bool(np.isfinite(mean_score(tree, metric).sel(neuron=neuron).values).any())

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from neuromodels.analysis.plots.reading import fits_of, models_of
+from neuromodels.analysis.plots.reading import NAMES, fits_of, models_of
 from neuromodels.analysis.plots.style import looks, new_figure, own_axes, say, talk_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = {"loss": "training loss", "validation": "validation (bits per spike)"}
+COLUMNS = {"loss": "training loss", "validation": "validation"}
 
 
 def trained_models(tree: xr.DataTree) -> tuple[str, ...]:
@@ -69,11 +69,19 @@ def plot_training(
                     best = int(np.nanargmax(history["validation"].values))
                     ax.plot(epoch[best], values[best], look.marker, color=look.color, ms=7, mec="k")
         ax.set_xlabel("epoch")
-        ax.set_ylabel(COLUMNS.get(column, column))
+        label = COLUMNS.get(column, column)
+        ax.set_ylabel(f"{label} ({_metric(tree)})" if column == "validation" else label)
         ax.xaxis.get_major_locator().set_params(integer=True)
         if legend:
             ax.legend(loc="best")
     return ax
+
+
+def _metric(tree: xr.DataTree) -> str:
+    """What the networks were validated by."""
+    history = next(iter(_histories(tree, trained_models(tree)[0]).values()))
+    stored = history["validation"].attrs if "validation" in history else {}
+    return NAMES[stored.get("metric", "bits_per_spike")]
 
 
 def training_figure(tree: xr.DataTree) -> Figure | None:

@@ -93,10 +93,10 @@ def _find(nwb) -> list[_Column]:
 
 def _series(nwb) -> Iterator[tuple[tuple[str, ...], object, bool]]:
     """(path, series, offered) of behaviour in processing modules and in the acquisition."""
-    places = [((), nwb.acquisition or {}, False)]
+    places = [(("acquisition",), nwb.acquisition or {}, False)]
     for name, module in (nwb.processing or {}).items():
         offered = any(word in name.lower() for word in BEHAVIOUR)
-        places.append(((name,), module.data_interfaces, offered))
+        places.append((("processing", name), module.data_interfaces, offered))
     for path, members, offered in places:
         for name, item in members.items():
             if _is_series(item):
@@ -158,9 +158,8 @@ def _short(places: list[tuple[tuple[str, ...], str]]) -> list[str]:
 def _named(found: list[_Column], wanted: list[str], reading: Reading) -> list[_Column]:
     chosen = []
     for name in wanted:
-        whole = name.strip("/").removeprefix("processing/").removeprefix("acquisition/")
         same = [item for item in found if item.name == name] or [
-            item for item in found if item.place == whole or name in item.place.split("/")
+            item for item in found if item.place == name.strip("/") or name in item.place.split("/")
         ]
         if not same:
             listed = ", ".join(item.name for item in found[:20]) or "none is there"

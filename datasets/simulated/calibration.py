@@ -10,7 +10,7 @@ from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.simulated.anatomy import Anatomy
 from neuromodels.datasets.simulated.parameters import RetinaParameters
 from neuromodels.datasets.simulated.shows import Show
-from neuromodels.datasets.simulated.spiking import SpikingStage, add_run
+from neuromodels.datasets.simulated.spiking import CALM, SpikingStage, add_run
 from neuromodels.datasets.simulated.stages import (
     Scale,
     contrast_of,
@@ -102,7 +102,7 @@ def find_offsets(
             f"run away: {anatomy.names[worst]} fires at {found[worst] / parameters.dt:.3g} Hz "
             f"instead of {anatomy.mean_rate_hz[worst]:.3g} Hz",
             where="simulate_retina: cells",
-            remedy="Weaken coupling_within or drive_sd, or strengthen the refractory history.",
+            remedy=CALM,
         )
     return offset
 

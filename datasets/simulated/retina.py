@@ -235,7 +235,7 @@ class _Lab:
             n = len(drive)
             factor = self.session.factor_during(block.onset, n)
             gain = self.session.gain_during(block.onset, n)
-            spikes, rates, _ = draw_spikes(self.retina.stage, drive, factor, gain, self.of_spikes)
+            spikes, rates = self._draw(drive, factor, gain)
             true, is_exact = self._expected(drive, [factor], self.train_runs)
             exact &= is_exact
             counts.append(self._bins(spikes.astype(np.int32)))
@@ -277,7 +277,7 @@ class _Lab:
         for trial in trials:
             factor = self.session.factor_during(trial.onset, n)
             gain = self.session.gain_during(trial.onset, n)
-            spikes, rates, _ = draw_spikes(self.retina.stage, drive, factor, gain, self.of_spikes)
+            spikes, rates = self._draw(drive, factor, gain)
             counts.append(self._bins(spikes.astype(np.int32)))
             conditional.append(self._bins(rates).astype(np.float32))
             factors.append(factor)
@@ -320,6 +320,12 @@ class _Lab:
         steps = _frames(clip, piece, self.dt, self.per_bin)
         return self.retina.drive(show, clip, piece.start, piece.stop, steps)
 
+    def _draw(self, drive, factor, gain) -> tuple[np.ndarray, np.ndarray]:
+        stage = self.retina.stage
+        counts, rates, n_capped = draw_spikes(stage, drive, factor, gain, self.of_spikes)
+        stage.check(n_capped)
+        return counts, rates
+
     def _runs(self, factors: list) -> int:
         """Free runs, equally many for every trial."""
         return len(factors) * -(-self.test_runs // len(factors))
@@ -339,10 +345,11 @@ class _Lab:
         slow = (np.arange(len(drive)) * p.dt / step).astype(np.intp)
         for run in range(runs):
             gain = shared_gain(1, slow[-1] + 1, step, p.gain_sd, p.gain_tau_s, self.of_truth)[0]
-            add_run(
+            n_capped = add_run(
                 *(stage, drive, factors[run % len(factors)], gain[slow]),
                 *(self.of_truth, counts, total),
             )
+            stage.check(n_capped)
         return total / runs, False
 
     def _bins(self, values: np.ndarray, how: str = "sum") -> np.ndarray:

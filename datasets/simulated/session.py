@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.simulated.anatomy import Anatomy
 from neuromodels.datasets.simulated.modulation import drift_at, shared_gain, slow_process
 from neuromodels.datasets.simulated.parameters import RetinaParameters
@@ -114,6 +115,13 @@ def plan_session(
                     n_bins=int(np.floor(length / bin_width + 1e-6)),
                 )
                 waiting.append(((number + 0.5) / len(spans), piece))
+    short = next((piece for _, piece in waiting if piece.n_bins < 1), None)
+    if short is not None:
+        raise InputError(
+            f"is shorter than a bin of {bin_width:g} s in a {'test' if short.repeat else 'block'}",
+            where=f"simulate_retina: stimulus {shows[short.show].name}",
+            remedy="Show a longer movie, or store narrower bins.",
+        )
     waiting.sort(key=lambda item: item[0])
     pieces, clock = [], 0.0
     for _, piece in waiting:

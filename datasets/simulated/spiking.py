@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.simulated.anatomy import Anatomy, history_and_coupling
 from neuromodels.datasets.simulated.parameters import RetinaParameters
 
-LARGEST_MEAN = 50.0  # expected count of a step above which Poisson cells count as run away
+LARGEST_MEAN = 20.0  # expected count of a step above which Poisson cells count as run away
+
+CALM = "Weaken coupling_within or drive_sd, or strengthen the refractory history."
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,20 @@ class SpikingStage:
     binomial: bool
     scale: float
     cap: float
+
+    def check(self, n_capped: int) -> None:
+        """Raise an error if Poisson cells ran away; binomial ones cannot, but may be driven hard.
+
+        Raises
+        ------
+        InputError
+        """
+        if n_capped and not self.binomial:
+            raise InputError(
+                f"run away: more than {LARGEST_MEAN:g} spikes are expected in {n_capped} steps",
+                where="simulate_retina: cells",
+                remedy=CALM,
+            )
 
     @property
     def has_memory(self) -> bool:

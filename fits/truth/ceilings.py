@@ -73,7 +73,7 @@ def true_ceiling(
     Returns
     -------
     np.ndarray
-        (neuron,)
+        (neuron,); NaN for a constant rate.
 
     Raises
     ------
@@ -115,12 +115,12 @@ def true_ceiling(
     counts = _count_variance(rate, levels, drift, bin_width, of, given)
     centred = rate - rate.mean(axis=0)
     power = (centred**2).sum(axis=0) / (n_time - 1)
+    power = np.where(power > 1e-20 * (rate**2).mean(axis=0), power, np.nan)  # a constant rate
     noise = diagonal @ rate**2 - form(rate) / n_time
     noise = noise / (n_time - 1) + counts.mean(axis=0)
     along = (form(centred * rate) + (centred**2 * counts).sum(axis=0)) / (n_time - 1) ** 2
     signal = power * levels.mean(axis=0) ** 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.sqrt(signal / (signal + noise - along / power))
+    return np.sqrt(signal / (signal + noise - along / power))
 
 
 def single_trial_ceiling(rate, n_trials: int, of: Variability = PLAIN) -> np.ndarray:

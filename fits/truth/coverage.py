@@ -232,7 +232,9 @@ def score_coverage(
             aim = aim.mean() if reduction == "mean" else aim
             inside = (found.low <= aim) & (aim <= found.high)
             held[name].append(inside[found.reason == ""])
-    pooled = {name: np.concatenate([np.atleast_1d(h) for h in parts]) for name, parts in held.items()}
+    pooled = {
+        name: np.concatenate([np.atleast_1d(h) for h in parts]) for name, parts in held.items()
+    }
     return {name: float(h.mean()) if h.size else np.nan for name, h in pooled.items()}
 
 

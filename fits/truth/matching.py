@@ -91,12 +91,12 @@ def lag_width(lags: np.ndarray) -> float:
 
 
 def on_lags(true: xr.DataArray, lag: str, lags: np.ndarray) -> np.ndarray:
-    """A true filter averaged over the wider lags of a model's filter.
+    """A true filter on the wider lags of a model's filter.
 
     Parameters
     ----------
     true : xarray.DataArray
-        With a dimension `lag` in s, lag k·dt for the k-th bin before.
+        With a dimension `lag` in s.
     lag : str
         Name of that dimension.
     lags : array (model lag,), s
@@ -105,19 +105,21 @@ def on_lags(true: xr.DataArray, lag: str, lags: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (model lag, ...): mean of the true filter over each of the model's bins, zero beyond its
-        end, the other axes as they are. Means keep the drive of a rate that changes slowly.
+        (model lag, ...), the other axes as they are; zero beyond the end of the true filter. On
+        equal lags it is the true filter itself.
+
+    Notes
+    -----
+    Two moments that lie k bins of width W apart lie kW ± W apart in time: uniform within their
+    bins, the weight of the lag l is the triangle 1 − |l − kW| / W. What acts within a bin, on lags
+    below W, is seen in part only by a model that looks at strictly past bins.
     """
     width, fine = lag_width(lags), np.asarray(true[lag].values, float)
-    values = np.asarray(true.transpose(lag, ...).values, float)
     step = lag_width(fine)
-    # A fine lag belongs to the bin in which the middle of its own bin lies.
-    index = np.floor((fine - step / 2) / width).astype(int)
-    out = np.zeros((len(lags), *values.shape[1:]))
-    for k, one in zip(index, values, strict=True):
-        if k < len(lags):
-            out[k] += one * min(1.0, step / width)
-    return out
+    triangle = np.maximum(1 - np.abs(fine - np.asarray(lags)[:, None]) / width, 0)
+    # Equal steps but for rounding: the weight of a lag is 1 where the bins are the same.
+    triangle = np.where(triangle < 1e-6, 0, triangle) * min(1.0, step / width)
+    return np.tensordot(triangle, true.transpose(lag, ...).values.astype(float), 1)
 
 
 class Couplings(NamedTuple):

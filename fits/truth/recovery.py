@@ -68,7 +68,9 @@ def expected_bits_lost(rate, true_rate) -> np.ndarray:
     rate, true_rate = (np.asarray(a, float).reshape(-1, np.shape(a)[-1]) for a in (rate, true_rate))
     with np.errstate(divide="ignore", invalid="ignore"):
         gain = xlogy(true_rate, true_rate) - xlogy(true_rate, rate)
-        return (gain - true_rate + rate).sum(0) / (np.log(2) * true_rate.sum(0))
+    spikes = true_rate.sum(0)
+    bits = (gain - true_rate + rate).sum(0) / np.log(2)
+    return np.divide(bits, spikes, out=np.full_like(bits, np.nan), where=spikes > 0)
 
 
 def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.Dataset:
@@ -89,11 +91,12 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
         `cc_conditional` and `bits_lost_conditional` of the rate given the recorded spikes against
         `conditional_rate`. `bits_true`: what the true rate scores against the training mean.
         Per (stimulus, neuron), of the repeated test: `ceiling_true`, the r with the mean over the
-        trials that is to be expected of the true rate, √(Var λ / (Var λ + E(y − λ)² / N)); `r_true`,
-        the r that it has; and `ceiling_estimated`, CC_max from the trials alone.
-        Where the truth has them, `history_correlation` (model, seed, neuron) of the history
-        filters, `coupling` and `true_coupling` (source_neuron, neuron), summed over lags, and their
-        `coupling_sign`, `coupling_rank`, `coupling_separation`, `coupling_absent` (model, seed).
+        trials to be expected of the true rate, √(Var λ / (Var λ + E(y − λ)² / N)); `r_true`, the r
+        that it has; and `ceiling_estimated`, CC_max from the trials alone.
+        Where truth and model have them, `filter_correlation` and `history_correlation` (model,
+        seed, neuron) of stimulus and history filters, `coupling` and `true_coupling`
+        (source_neuron, neuron), summed over lags, and `coupling_sign`, `coupling_rank`,
+        `coupling_separation`, `coupling_absent` (model, seed).
         Printed by `recovery_text.recovery_text`.
 
     Raises
@@ -173,7 +176,6 @@ class _Scores:
         values = {name: np.full(shape, np.nan) for name in RATE_SCORES}
         bits = np.full((*places, n_neurons), np.nan)
         ceilings = np.full((3, len(self.stimuli), n_neurons), np.nan)
-        null = next(iter(self.fits.values())).diagnostics["mean_rate"].values
         for s, stimulus in enumerate(self.stimuli):
             for r, role in enumerate(ROLES):
                 true, use = self._truth(stimulus, role)
@@ -181,6 +183,7 @@ class _Scores:
                     continue
                 self.bins[s, r] = use.sum()
                 rate = true["true_rate"].values[use]
+                null = self._reference(stimulus, role)
                 bits[s, r] = expected_bits_lost(np.broadcast_to(null, rate.shape), rate)
                 if "trial" in true["response"].dims:
                     trials = true["response"].transpose("trial", "time", "neuron").values
@@ -206,6 +209,11 @@ class _Scores:
         ):
             found[name] = (("stimulus", "neuron"), one, {"units": "1", "long_name": said})
         return found
+
+    def _reference(self, stimulus: str, role: str) -> np.ndarray:
+        """Mean true rate in training, or in the role itself where nothing was trained on."""
+        of = "train" if "train" in self.view.roles(stimulus) else role
+        return self._role(of, stimulus)["true_rate"].mean("time").values
 
     def _role(self, role: str, stimulus: str) -> xr.Dataset:
         node = self.view.role(role, stimulus)
@@ -284,41 +292,66 @@ def _relative_error(rate: np.ndarray, true: np.ndarray) -> np.ndarray:
     return np.divide(error, spread, out=np.full_like(error, np.nan), where=spread > 0)
 
 
+#: Filters of a model, those of the truth, and their axis of lags: model's name first.
+FILTERS = {
+    "filter_correlation": ("stimulus_filter", "true_filter", "filter_lag", "stimulus filter"),
+    "history_correlation": ("history_filter", "true_history", "history_lag", "history filter"),
+}
+
+
 def _of_filters(truth: xr.Dataset, fits, labels, seeds) -> dict[str, tuple]:
-    """History and coupling filters of the models that have them."""
-    found: dict[str, tuple] = {}
+    """Stimulus, history and coupling filters of the models and of the truth that have them."""
     shape = (len(labels), len(seeds))
-    parameters = {key: fit.parameters for key, fit in fits.items()}
-    at = {key: (labels.index(key[0]), seeds.index(key[1])) for key in fits}
-    if "true_history" in truth:
-        wanted = truth["true_history"]
-        values = np.full((*shape, wanted.sizes["neuron"]), np.nan)
-        for key, weights in parameters.items():
-            if "history_filter" in weights:
-                fitted = weights["history_filter"].transpose("history_lag", "neuron")
-                true = on_lags(wanted, "history_lag", fitted["history_lag"].values)
-                values[at[key]] = _over_time(fitted.values, true)
-        about = {"units": "1", "long_name": "correlation of fitted and true history filter"}
-        found["history_correlation"] = (("model", "seed", "neuron"), values, about)
+    parameters = {
+        (labels.index(label), seeds.index(seed)): fit.parameters
+        for (label, seed), fit in fits.items()
+    }
+    found: dict[str, tuple] = {}
+    for name, (ours, theirs, lag, said) in FILTERS.items():
+        if theirs not in truth:
+            continue
+        values = np.full((*shape, truth.sizes["neuron"]), np.nan)
+        for at, weights in parameters.items():
+            if ours in weights:
+                values[at] = _filter_correlation(weights[ours], truth[theirs], lag)
+        about = {"units": "1", "long_name": f"correlation of fitted and true {said}"}
+        found[name] = (("model", "seed", "neuron"), values, about)
     if "true_coupling" in truth:
-        wanted = truth["true_coupling"].transpose("coupling_lag", "source_neuron", "neuron")
-        total = _summed(wanted)
-        n_neurons = len(total)
-        fitted = np.full((*shape, n_neurons, n_neurons), np.nan)
-        values = {name: np.full(shape, np.nan) for name in COUPLING_SCORES}
-        for key, weights in parameters.items():
-            if "coupling_filter" not in weights:
-                continue
-            one = _summed(weights["coupling_filter"].transpose(*wanted.dims))
-            fitted[at[key]] = one
-            for name, value in zip(COUPLING_SCORES, compare_couplings(one, total), strict=True):
-                values[name][at[key]] = value
-        units = {"units": "s", "long_name": "drive per spike, summed over lags"}
-        found["coupling"] = (("model", "seed", "source_neuron", "neuron"), fitted, units)
-        found["true_coupling"] = (("source_neuron", "neuron"), total, units)
-        for name, said in COUPLING_SCORES.items():
-            found[name] = (("model", "seed"), values[name], {"units": "1", "long_name": said})
+        found |= _couplings(truth["true_coupling"], parameters, shape)
     return found
+
+
+def _filter_correlation(fitted: xr.DataArray, true: xr.DataArray, lag: str) -> np.ndarray:
+    """(neuron,): r over lags (and pixels); NaN where the two lie on other pixels."""
+    ours = fitted.dims[0]
+    expected = on_lags(true, lag, fitted[ours].values)
+    expected = expected.reshape(-1, true.sizes["neuron"])
+    values = fitted.transpose(ours, ..., "neuron").values.reshape(-1, true.sizes["neuron"])
+    if values.shape != expected.shape:
+        return np.full(true.sizes["neuron"], np.nan)
+    return _over_time(values, expected)
+
+
+def _couplings(true: xr.DataArray, parameters, shape: tuple[int, int]) -> dict[str, tuple]:
+    true = true.transpose("coupling_lag", "source_neuron", "neuron")
+    total = _summed(true)
+    fitted = np.full((*shape, *total.shape), np.nan)
+    values = {name: np.full(shape, np.nan) for name in COUPLING_SCORES}
+    for at, weights in parameters.items():
+        if "coupling_filter" not in weights:
+            continue
+        fitted[at] = _summed(weights["coupling_filter"].transpose(*true.dims))
+        for name, value in zip(COUPLING_SCORES, compare_couplings(fitted[at], total), strict=True):
+            values[name][at] = value
+    about = {"units": "s", "long_name": "drive per spike, summed over lags"}
+    return {
+        "coupling": (("model", "seed", "source_neuron", "neuron"), fitted, about),
+        "true_coupling": (("source_neuron", "neuron"), total, about),
+        **{
+            name: (("model", "seed"), values[name], {"units": "1", "long_name": said})
+            for name, said in COUPLING_SCORES.items()
+        },
+    }
 
 
 def _summed(kernels: xr.DataArray) -> np.ndarray:

@@ -37,8 +37,8 @@ def recovery_text(found: xr.Dataset) -> str:
                 f"rate scores {_mean(here['bits_true'])} bits/spike"
             )
             if role == "test":
-                about += f", r {_mean(here['ceiling_true'])} with these trials (ceiling "
-                about += f"estimated from them {_mean(here['ceiling_estimated'])})"
+                about += f", r at most {_mean(here['ceiling_true'])} (estimated from the trials "
+                about += f"{_mean(here['ceiling_estimated'])})"
             lines += ["", about, *_rates(here)]
     return "\n".join([*lines, *_filters(found)])
 
@@ -69,8 +69,11 @@ def _filters(found: xr.Dataset) -> list[str]:
     lines = []
     for model in found["model"].values:
         one, said = found.sel(model=model), []
-        if "history_correlation" in one and np.isfinite(one["history_correlation"]).any():
-            said.append(f"history filters r {_mean(one['history_correlation'])}")
+        for name in ("filter", "history"):
+            values = one.get(f"{name}_correlation")
+            if values is not None and np.isfinite(values).any():
+                what = "stimulus" if name == "filter" else name
+                said.append(f"{what} filters r {_mean(values)}")
         if "coupling_sign" in one and np.isfinite(one["coupling_sign"]).any():
             away = ~np.eye(found.sizes["neuron"], dtype=bool)
             present = found["true_coupling"].values[away] != 0

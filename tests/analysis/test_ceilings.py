@@ -132,7 +132,7 @@ def test_cells_whose_tuning_drifts_are_called_non_stationary_and_others_are_not(
     found = h.stationarity(drifting)
     assert found.non_stationary.mean() > 0.95
     assert (found.interleaved.cc_max > found.first_second.cc_max).all()
-    # a flag at 1.96 standard deviations is wrong in 5 % of steady cells; four standard errors
+    # the permutation test is wrong in 5 % of steady cells; four standard errors
     assert h.stationarity(steady).non_stationary.mean() < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 100)
 
 

@@ -399,6 +399,18 @@ def test_every_format_takes_a_file_of_covariates_beside_it(tmp_path):
         nm.open_recording(tmp_path / "cell.h5", covariates="")
 
 
+def test_pictures_have_no_covariates(tmp_path):
+    path = tmp_path / "pictures.h5"
+    pictures = nm.image_recording_from_arrays(np.ones((4, 2)), stimulus_id=list("abab"))
+    nm.convert(pictures, path)
+    assert nm.open_recording(path, covariates="none").neurons.size == 2
+    for given in ("running", {"running": ([0.0, 1.0], [0.0, 1.0])}):
+        with pytest.raises(nm.InputError, match="pictures"):
+            nm.open_recording(path, covariates=given)
+    with pytest.raises(nm.InputError, match="recording of movies"):
+        nm.attach_covariates(pictures, {"running": ([0.0, 1.0], [0.0, 1.0])})
+
+
 def test_validation_finds_what_is_wrong_with_covariates():
     def role(values, names, units=None):
         return build_role(

@@ -350,7 +350,7 @@ def test_a_network_recovers_the_gain_of_running():
 
 @pytest.fixture(scope="module")
 def small():
-    recording, _ = running_recording(3, n_blocks=6, n_bins=200, own=-0.5)
+    recording, _ = running_recording(3, n_blocks=6, n_bins=120, own=-0.5)
     options = OPTIONS | {"retina-cnn": OPTIONS["retina-cnn"] | {"epochs": 2}}
     names = ["ln+running", "glm+all", "retina-cnn+pupil"]
     return recording, nm.compare(recording, names, options=options, bin_width=BIN_WIDTH)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import GammaRegressor
 from statsmodels.genmod import families
 from statsmodels.genmod.generalized_linear_model import GLM as StatsmodelsGLM
@@ -243,6 +244,28 @@ def test_a_trace_in_other_units_is_predicted_in_those_units(likelihood, more):
     assert apart.max() < (1e-4 if more else 1e-6)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_covariate_is_weighed_in_the_units_of_the_trace(rank):
+    rng = np.random.default_rng(3)
+    running = {name: 10 + 4 * rng.normal(size=(n * 400, 1)) for name, n in (("train", 12), ("h", 2))}
+
+    def respond(movie, rng):
+        drive = np.roll(movie.reshape(len(movie), -1)[:, :1], 1, axis=0)
+        speed = running["train" if len(movie) == 4800 else "h"][: len(movie)]
+        return 500 * drive + 25 * speed + 10 * rng.normal(size=drive.shape)
+
+    about = {"covariates": running["train"], "heldout_covariates": running["h"]}
+    about |= {"test_covariates": running["h"][:400], "covariate_units": {"running": "cm/s"}}
+    named = {name: _named(values) for name, values in about.items() if name != "covariate_units"}
+    task = prepare(trace_recording(respond, **about | named))
+    model = fitted(task, {"ridge": (1e-6,), "smoothness": (0.0,), "covariate_ridge": 0.0}, rank=rank)
+    weight = float(model.model.covariate.weight[0, 0])
+    # 25 units per cm/s, 4 cm/s per standard deviation.
+    assert weight / task.data.covariate_std[0] == pytest.approx(25, rel=0.01)
+    filter_ = model.model.filters()["stimulus_filter"][1]
+    assert filter_[0, 0, 0, 0, 0] == pytest.approx(500, rel=0.01)
+
+
 def test_the_window_is_chosen_by_the_variance_explained(signed_task):
     outcome = fitted(signed_task, OPTIONS, history="auto", temporal_basis=8)
     scores = outcome.diagnostics["search"][1]
@@ -324,19 +347,12 @@ def test_a_network_learns_a_trace_in_any_units(likelihood):
 def test_a_network_of_a_trace_starts_at_its_mean_and_ends_in_a_linear_step(signed_task):
     spec = nm.models.retina_cnn(**SMALL)
     model = spec.build(signed_task.data)
-    model.set_rates(nm_tensor(signed_task.mean_rate))
-    with_nothing = model.readout.linear.weight.data.zero_()
-    assert not with_nothing.any()
+    model.set_rates(torch.from_numpy(signed_task.mean_rate))
+    model.readout.linear.weight.data.zero_()
     block = signed_task.partition.train[0]
     rate = predict_blocks(model, [block])[0].rate[N_LAGS:]
     np.testing.assert_allclose(rate, np.broadcast_to(signed_task.mean_rate, rate.shape), rtol=1e-5)
     assert model.config["options"]["output"] == "linear"
-
-
-def nm_tensor(values):
-    import torch
-
-    return torch.from_numpy(values)
 
 
 @pytest.mark.slow
@@ -412,6 +428,25 @@ def test_scores_of_traces_follow_from_the_predictions_alone(comparison):
     ceilings = comparison.ceilings
     assert (ceilings.sel(ceiling_kind="cc_max") > 0.5).all()
     assert np.isnan(ceilings.sel(ceiling_kind="leave_one_out_bits_per_spike")).all()
+
+
+def test_figures_show_a_trace_in_its_units_and_below_zero(comparison):
+    from matplotlib import pyplot
+
+    from neuromodels.analysis.plots.responses import plot_psth, plot_rasters
+    from neuromodels.analysis.plots.scores import plot_scores
+
+    ax = plot_psth(comparison.tree, "0", role="heldout")
+    assert ax.get_ylabel() == "trace (dF/F)" and ax.get_ylim()[0] < 0
+    drawn = ax.patches[-1].get_data().values
+    node = comparison.tree["observed/stimulus/heldout"]
+    recorded = node["response"].sel(neuron="0").values
+    start = int(np.flatnonzero(node["scored"].values)[0])
+    np.testing.assert_array_equal(drawn, recorded[start : start + len(drawn)])
+    assert plot_scores(comparison.tree).get_ylabel().startswith("variance explained")
+    with pytest.raises(nm.InputError, match="has no spikes"):
+        plot_rasters(comparison.tree, "0")
+    pyplot.close("all")
 
 
 @pytest.mark.parametrize("model", ["glm", "glm-coupled", "spiking", "spiking-coupled"])

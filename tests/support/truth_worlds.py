@@ -110,7 +110,16 @@ def ln_world(n_bins: int, seed: int, n_neurons: int = 4, n_trials: int = 0) -> W
     counts = {"train": rng.poisson(rates["train"])}
     if n_trials:
         counts["test"] = rng.poisson(rates["test"], (n_trials, *rates["test"].shape))
-    return World(packed(movies, counts, rates), {"kernel": kernel})
+    lags = np.arange(13) * BIN
+    root = {
+        # Lag 0 is the frame on screen, which these neurons do not see yet.
+        "true_filter": (
+            ("filter_lag", "filter_y", "filter_x", "neuron"),
+            np.concatenate([np.zeros((1, *kernel.shape[1:])), kernel])[:, :, None],
+            {"filter_lag": lags, "filter_y": np.arange(n_pixels), "filter_x": [0]},
+        )
+    }
+    return World(packed(movies, counts, rates, root=root), {"kernel": kernel})
 
 
 def subunit_world(n_bins: int, seed: int, n_kinds: int = 2, n_neurons: int = 8) -> World:
@@ -153,14 +162,24 @@ def subunit_world(n_bins: int, seed: int, n_kinds: int = 2, n_neurons: int = 8) 
         "train": rng.poisson(rates["train"]),
         "test": rng.poisson(rates["test"], (20, *rates["test"].shape)),
     }
-    return World(packed(movies, counts, rates), {"kernels": kernels, "weights": weights})
+    root = {
+        "true_subunit_filter": (
+            ("subunit_kind", "subunit_lag", "subunit_y"),
+            kernels,
+            {"subunit_lag": BIN * np.arange(1, n_lags + 1)},
+        )
+    }
+    recording = packed(movies, counts, rates, root=root)
+    return World(recording, {"kernels": kernels, "weights": weights})
 
 
 #: Lags and bumps of the history and of the couplings of `coupled_world`.
 OWN, COUPLING = (20, 6), (10, 4)
+#: Free runs whose mean is the true rate of coupled neurons.
+RUNS = 64
 
 
-def coupled_world(n_bins: int, seed: int, n_neurons: int = 5) -> World:
+def coupled_world(n_bins: int, seed: int, n_neurons: int = 5, n_trials: int = 0) -> World:
     """Coupled GLM neurons on a ring, F = exp: refractory, one neighbour exciting, one inhibiting.
 
     Everything lies in the span of log-raised cosines; pairs that are no neighbours do not see each
@@ -170,48 +189,53 @@ def coupled_world(n_bins: int, seed: int, n_neurons: int = 5) -> World:
     n_pixels = 4
     stimulus = np.einsum("lb,bpn->lpn", bumps(10, 4), rng.standard_normal((4, n_pixels, n_neurons)))
     stimulus *= 0.5 / np.sqrt((stimulus**2).sum((0, 1)))
-    own = bumps(*OWN) @ np.outer([-1.5, -1.0, -0.4, -0.2, -0.1, -0.1], np.ones(n_neurons))
+    own = bumps(*OWN) @ np.outer([-2.5, -1.5, -0.8, -0.4, -0.2, -0.1], np.ones(n_neurons))
     size = np.zeros((n_neurons, n_neurons))
     for n in range(n_neurons):
-        size[n, (n + 1) % n_neurons] = rng.uniform(0.3, 0.7)
+        size[n, (n + 1) % n_neurons] = rng.uniform(0.25, 0.5)
         size[n, (n - 1) % n_neurons] = -rng.uniform(0.3, 0.7)
-    shape = bumps(*COUPLING) @ np.array([1.0, 0.7, 0.3, 0.1])
-    coupling = shape[:, None, None] * size
+    coupling = (bumps(*COUPLING) @ [1.0, 0.7, 0.3, 0.1])[:, None, None] * size
     history = np.zeros((OWN[0], n_neurons, n_neurons))
     history[: COUPLING[0]] = coupling
     history[:, range(n_neurons), range(n_neurons)] += own
     bias = np.log(rng.uniform(0.15, 0.3, n_neurons))
-    movie = white(n_bins, (n_pixels, 1), rng)
-    drive = bias + filtered(movie[:, :, 0], stimulus)
-    # What past spikes add to the next bins.
-    ahead = np.zeros((n_bins + OWN[0] + 1, n_neurons))
-    counts, rate = np.zeros((n_bins, n_neurons), int), np.zeros((n_bins, n_neurons))
-    for t in range(n_bins):
-        rate[t] = np.exp(drive[t] + ahead[t])
-        counts[t] = rng.poisson(rate[t])
-        if counts[t].any():
-            ahead[t + 1 : t + 1 + OWN[0]] += counts[t] @ history
+    movies = {"train": white(n_bins, (n_pixels, 1), rng)}
+    if n_trials:
+        movies["test"] = white(1000, (n_pixels, 1), rng)
+    counts, rates, conditional = {}, {}, {}
+    for role, movie in movies.items():
+        drive = bias + filtered(movie[:, :, 0], stimulus)
+        drawn, given = _run_freely(drive, history, RUNS, rng)
+        rates[role] = given.mean(0)
+        kept = 0 if role == "train" else slice(n_trials)
+        counts[role], conditional[role] = drawn[kept], given[kept]
+    lags = BIN * np.arange(1, OWN[0] + 1)
     root = {
-        "true_history": (
-            ("history_lag", "neuron"),
-            own,
-            {"history_lag": BIN * np.arange(1, OWN[0] + 1)},
-        ),
+        "true_history": (("history_lag", "neuron"), own, {"history_lag": lags}),
         "true_coupling": (
             ("coupling_lag", "source_neuron", "neuron"),
             coupling,
             {
-                "coupling_lag": BIN * np.arange(1, COUPLING[0] + 1),
+                "coupling_lag": lags[: COUPLING[0]],
                 "source_neuron": [str(n) for n in range(n_neurons)],
             },
         ),
     }
-    # The rate averaged over spikes has no closed form; what is exact is the conditional one.
-    world = packed(
-        {"train": movie},
-        {"train": counts},
-        {"train": rate},
-        conditional={"train": rate},
-        root=root,
-    )
-    return World(world, {"coupling": coupling, "own": own, "size": size, "bias": bias})
+    recording = packed(movies, counts, rates, conditional=conditional, root=root)
+    return World(recording, {"coupling": coupling, "own": own, "size": size, "bias": bias})
+
+
+def _run_freely(drive: np.ndarray, history: np.ndarray, n_runs: int, rng):
+    """Counts and rates (run, bin, neuron) of neurons that see their own spikes, bin after bin."""
+    n_bins, n_neurons = drive.shape
+    n_lags = len(history)
+    flat = history.transpose(1, 0, 2).reshape(n_neurons, -1)
+    ahead = np.zeros((n_runs, n_bins + n_lags + 1, n_neurons))
+    counts, rates = (np.zeros((n_runs, n_bins, n_neurons)) for _ in range(2))
+    for t in range(n_bins):
+        rates[:, t] = np.exp(drive[t] + ahead[:, t])
+        counts[:, t] = rng.poisson(rates[:, t])
+        fired = counts[:, t].any(1)
+        added = counts[fired, t] @ flat
+        ahead[fired, t + 1 : t + 1 + n_lags] += added.reshape(-1, n_lags, n_neurons)
+    return counts.astype(int), rates
