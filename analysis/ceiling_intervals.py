@@ -44,6 +44,15 @@ class CeilingInterval:
     reason: np.ndarray
 
 
+class MeanCeiling(NamedTuple):
+    """Mean ceiling of r over `n_neurons` neurons and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n_neurons: int
+
+
 class _Powers(NamedTuple):
     """Power over time of one trial: of what repeats, and of what does not."""
 
@@ -122,28 +131,84 @@ def ceiling_interval(values: np.ndarray, level: float = 0.95) -> CeilingInterval
     ----------
     Tukey (1958), Ann. Math. Stat. 29:614.
     """
-    n = len(values)
-    if n < MIN_TRIALS:
-        return f"fewer than {MIN_TRIALS} trials"
-    complete = np.asarray(values)
-    complete = complete[:, np.isfinite(complete).all(axis=(0, 2))]
-    if complete.shape[1] < MIN_BINS:
-        return f"trials share fewer than {MIN_BINS} bins"
-    centres, halves = [], []
-    for products in _products_of_trials(complete):
-        ratio = _of_all(products).log_ratio()[:, None]
-        pseudo = n * ratio - (n - 1) * _without_each(products).log_ratio()
-        centres.append(pseudo.mean(axis=1))
-        halves.append(pseudo.std(axis=1, ddof=1) / np.sqrt(n))
-    centre, half = np.concatenate(centres), np.concatenate(halves)
-    half = stdtrit(n - 1, 0.5 + level / 2) * half
-    low, high = _ceiling(centre - half, n), _ceiling(centre + half, n)
+    found = _jack_knife(values)
+    if isinstance(found, str):
+        return found
+    whole, left = found
+    low, high = _limits(whole, left, level)
+    low, high = _ceiling(low, len(values)), _ceiling(high, len(values))
     known = np.isfinite(low) & np.isfinite(high)
     return CeilingInterval(
         np.where(known, low, np.nan),
         np.where(known, high, np.nan),
         np.where(known, "", NO_SIGNAL),
     )
+
+
+def mean_ceiling_interval(values: np.ndarray, level: float = 0.95) -> MeanCeiling | str:
+    """Mean ceiling of r over neurons with its confidence interval, or why there is none.
+
+    Parameters
+    ----------
+    values : array (trial, time, neuron)
+        As for `ceiling_interval`.
+    level : float
+
+    Returns
+    -------
+    MeanCeiling or str
+        Over the neurons that respond at all; there is none if the ceiling of any of them is not
+        defined, for a mean over those that are would be too high. It speaks of these neurons, not
+        of others of their kind.
+
+    Notes
+    -----
+    Jack-knife-t over trials of log(c² / (1 - c²)), c the mean over neurons of the ceilings: what
+    neurons share in a trial (gain, state) is in the scatter over trials.
+    """
+    found = _jack_knife(values)
+    if isinstance(found, str):
+        return found
+    whole, left = found
+    y = np.asarray(values)
+    responds = np.nanmax(y, axis=(0, 1)) > np.nanmin(y, axis=(0, 1))
+    undefined = responds & ~(np.isfinite(whole) & np.isfinite(left).all(axis=1))
+    if undefined.any() or not responds.any():
+        return f"{undefined.sum()} of {responds.sum()} neurons: {NO_SIGNAL}"
+    n = len(values)
+    value = _ceiling(whole[responds], n).mean()
+    means = _ceiling(left[responds], n).mean(axis=0)
+    limits = _limits(_log_odds(value)[None], _log_odds(means)[None], level)
+    low, high = (float(np.sqrt(1 / (1 + np.exp(-limit[0])))) for limit in limits)
+    return MeanCeiling(float(value), low, high, int(responds.sum()))
+
+
+def _jack_knife(values: np.ndarray) -> tuple[np.ndarray, np.ndarray] | str:
+    """Log of signal over noise (neuron,), and (neuron, trial) with each trial left out."""
+    if len(values) < MIN_TRIALS:
+        return f"fewer than {MIN_TRIALS} trials"
+    complete = np.asarray(values)
+    complete = complete[:, np.isfinite(complete).all(axis=(0, 2))]
+    if complete.shape[1] < MIN_BINS:
+        return f"trials share fewer than {MIN_BINS} bins"
+    whole, left = [], []
+    for products in _products_of_trials(complete):
+        whole.append(_of_all(products).log_ratio())
+        left.append(_without_each(products).log_ratio())
+    return np.concatenate(whole), np.concatenate(left)
+
+
+def _limits(whole: np.ndarray, left: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Jack-knife-t over trials: limits (row,) from (row,) and (row, trial)."""
+    n = left.shape[1]
+    pseudo = n * whole[:, None] - (n - 1) * left
+    half = stdtrit(n - 1, 0.5 + level / 2) * pseudo.std(axis=1, ddof=1) / np.sqrt(n)
+    centre = pseudo.mean(axis=1)
+    return centre - half, centre + half
+
+
+def _log_odds(ceiling: np.ndarray) -> np.ndarray:
+    return np.log(ceiling**2 / (1 - ceiling**2))
 
 
 def _ceiling(log_ratio: np.ndarray, n_trials: int) -> np.ndarray:

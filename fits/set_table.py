@@ -183,7 +183,7 @@ def _lines(section: _Section) -> list[str]:
     lines = [section.title]
     for name, row in zip(names, table, strict=True):
         cells = "  ".join(f"{cell:>{size}}" for cell, size in zip(row, wide, strict=True))
-        lines.append(f"  {name:<{width}}  {cells}")
+        lines.append(f"  {name:<{width}}  {cells}".rstrip())
     return lines
 
 

@@ -89,7 +89,7 @@ class _Table:
     def told(self, model: str) -> str:
         """What a model sees but the spikes: the stimulus, and covariates."""
         parts = self.inputs(model).split(" + ")
-        return " + ".join(part for part in parts if not part.endswith(" past"))
+        return " + ".join(part for part in parts if not part.endswith(" past")) or "stimulus"
 
     def has_history(self, model: str) -> bool:
         return str(self.details["mode"].sel(model=model).values) == "free-running"
@@ -297,6 +297,11 @@ class _Table:
         if not known or not np.isfinite(ceiling):
             return "Without a repeated stimulus nothing can be said about the noise ceiling."
         best = max(known, key=known.get)
+        if " + " in self.told(best):
+            return (
+                f"On the repeated movie {best} reaches r {known[best]:.2f}; the ceiling of "
+                f"{ceiling:.2f} is that of the stimulus alone and bounds no model that knows more."
+            )
         return (
             f"On the repeated movie {best} reaches r {known[best]:.2f} of at most {ceiling:.2f}; "
             "this holds for this movie, not for other stimuli or animals."

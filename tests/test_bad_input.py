@@ -169,7 +169,6 @@ FILES = [
     (empty_test, "/stimulus/test/response: is empty", True),
     (test_clip_in_training, "/stimulus/test", True),
     (constant_stimulus, "stimulus: the stimulus never changes", False),
-    (rates_for_counts, "response: holds a rate", False),
     (too_short, "too short to be split", False),
 ]
 IDS = [make.__name__ for make, *_ in FILES]
@@ -195,6 +194,16 @@ def test_a_bad_recording_is_refused_in_one_message(run, tmp_path, make, what, _)
     result = run("compare", path, *arguments)
     assert (result.code, result.out) == (2, "")
     assert_one_message(result.err, path, what)
+    assert listing(tmp_path) == before
+
+
+def test_a_model_of_spikes_is_refused_for_rates_in_one_message(run, tmp_path):
+    path = tmp_path / "cell.h5"
+    rates_for_counts(path)
+    before = listing(tmp_path)
+    result = run("compare", path, "--models", "ln,glm", "--out", tmp_path / "out.h5")
+    assert (result.code, result.out) == (2, "")
+    assert_one_message(result.err, path, "glm: needs spike counts")
     assert listing(tmp_path) == before
 
 

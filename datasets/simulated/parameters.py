@@ -265,11 +265,13 @@ def glm_truth(dt: float = 0.01, **changes) -> RetinaParameters:
         "output": "exp",
         "rate_scale_hz": 1 / dt,
         "noise": "poisson",
-        "drive_sd": 0.7,
+        # Exponential cells that excite each other run away unless drive and couplings are mild.
+        "drive_sd": 0.6,
+        "mean_rate_hz": (5.0, 15.0),
         "history": log_cosine_kernel([-1.2, -0.8, -0.5, -0.3, -0.2, -0.1, 0, 0, 0, 0], n_lags),
-        "coupling_within": log_cosine_kernel([0.4, 0.1, 0, 0, 0, 0, 0, 0], n_lags),
-        "coupling_across": log_cosine_kernel([-0.6, -0.2, 0, 0, 0, 0, 0, 0], n_lags),
-        "coupling_spread": 0.4,
+        "coupling_within": log_cosine_kernel([0.2, 0.08, 0, 0, 0, 0, 0, 0], n_lags),
+        "coupling_across": log_cosine_kernel([-0.5, -0.2, 0, 0, 0, 0, 0, 0], n_lags),
+        "coupling_spread": 0.3,
         "gain_sd": 0.0,
         "drift": 0.0,
     }

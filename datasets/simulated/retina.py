@@ -66,9 +66,10 @@ def simulate_retina(
     ----------
     stimulus : str, DataArray, (DataArray, DataArray) or {name: one of these}
         A generator of `neuromodels.stimuli` by name; a labelled movie (its last `test_seconds`
-        become the repeated test, the rest is training); a training and a test movie; or several
-        stimuli by name, all shown to the same cells. A generator that knows no seed shows the
-        same every time and gives a test only. Drives and mean rates are set on the first one.
+        become the repeated test, the rest is training); a training movie (or None) and a test
+        movie; or several stimuli by name, all shown to the same cells. A generator that knows no
+        seed shows the same every time and gives a test only. Drives and mean rates are set on
+        the first one.
     minutes : float, optional
         Training of every stimulus (default: 20 for generators, all of a movie).
     repeats : int
@@ -82,7 +83,8 @@ def simulate_retina(
     bin_width : float or Fraction, s, optional
         Bins that are stored, a multiple of the step (default: the step, 1 ms).
     stimulus_parameters : dict, optional
-        Passed to the generator: ``{"size": (12, 12), "pixel_size": 60.0}``.
+        Passed to the generator: ``{"size": (12, 12), "pixel_size": 60.0}``; of several
+        generators to all, or to each its own: ``{"noise": {...}, "bars": {...}}``.
     train_runs, test_runs : int
         Free runs whose mean is the true rate where spikes matter for it.
     parameters : RetinaParameters, optional

@@ -11,7 +11,9 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.errors import InputError
+from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.labelled import labelled_movie
+from neuromodels.datasets.overlap import find_overlap, fingerprint, shown_pictures
 from neuromodels.datasets.simulated.anatomy import Screen
 
 USUAL_MINUTES = 20.0
@@ -81,10 +83,11 @@ def make_shows(
     named = stimulus if isinstance(stimulus, Mapping) else {None: stimulus}
     if not named:
         raise _wrong("stimulus", "is empty", "Give a generator's name, a movie, or {name: ...}.")
+    own = _by_stimulus(stimulus_parameters or {}, named)
     shows = []
     for (name, asked), seed in zip(named.items(), seeds.spawn(len(named)), strict=True):
         if isinstance(asked, str):
-            show = _generated(name, asked, minutes, test_seconds, stimulus_parameters or {}, seed)
+            show = _generated(name, asked, minutes, test_seconds, own[name], seed)
         else:
             show = _given(name, asked, minutes, test_seconds)
         shows.append(show)
@@ -99,7 +102,23 @@ def make_shows(
             'Put one that varies first: {"noise": "white-noise", ...}.',
         )
     _same_place(shows)
+    for show in shows:
+        _test_is_new(show)
     return shows
+
+
+def _by_stimulus(parameters: Mapping, named: Mapping) -> dict:
+    """Parameters of every generator: the same for all, or {stimulus: parameters}."""
+    if parameters and all(isinstance(value, Mapping) for value in parameters.values()):
+        unknown = [key for key in parameters if key not in named]
+        if unknown:
+            raise _wrong(
+                "stimulus_parameters",
+                f"names {unknown[0]!r}, which is not shown",
+                f"Shown are: {', '.join(map(str, named))}.",
+            )
+        return {name: parameters.get(name, {}) for name in named}
+    return dict.fromkeys(named, parameters)
 
 
 def _generated(name, generator, minutes, test_seconds, parameters, seed) -> Show:
@@ -123,8 +142,10 @@ def _given(name, movie, minutes, test_seconds) -> Show:
     name = name or "stimulus"
     if isinstance(movie, (tuple, list)) and len(movie) == 2:
         train, test = movie
-        for part in (train, test):
-            _is_movie(part)
+        _is_movie(test)
+        if train is None:
+            return _show(name, None, test)
+        _is_movie(train)
         return _show(name, _at_most(train, minutes), test)
     _is_movie(movie)
     ends = _clip(movie).ends
@@ -248,6 +269,31 @@ def _same_place(shows: list[Show]) -> None:
                     f"{need:g} µm",
                     "Show all stimuli on one screen: the same size times pixel_size.",
                 )
+
+
+def _test_is_new(show: Show) -> None:
+    """A stimulus that repeats itself has nothing in its test that training does not show."""
+    if show.train is None:
+        return
+    seen = [
+        shown_pictures(
+            np.array(
+                [fingerprint(frame) for slab in frame_slabs(clip.frames) for frame in slab],
+                dtype=np.uint64,
+            ),
+            np.arange(len(clip.onsets)),
+            float(np.median(np.diff(clip.onsets))),
+        )
+        for clip in (show.test, show.train)
+    ]
+    overlap = find_overlap(*seen)
+    if overlap is not None:
+        raise _wrong(
+            f"stimulus {show.name}",
+            f"repeats itself: {overlap.covered} of the {overlap.of} pictures of the test are also "
+            "part of the training movie",
+            'Make it vary (moving bars: motion="random-walk"), or give (None, movie): a test only.',
+        )
 
 
 def _positive(value, name: str, meaning: str) -> None:

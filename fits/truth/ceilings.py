@@ -148,7 +148,13 @@ def single_trial_ceiling(rate, n_trials: int, of: Variability = PLAIN) -> np.nda
 
 
 def draw_trials(
-    rate, n_trials: int, bin_width: float, of: Variability, rng: np.random.Generator
+    rate,
+    n_trials: int,
+    bin_width: float,
+    of: Variability,
+    rng: np.random.Generator,
+    *,
+    one_gain: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Counts of trials of one stimulus, and each trial's level (drift times mean gain).
 
@@ -158,6 +164,8 @@ def draw_trials(
     n_trials, bin_width, of
         As in `true_ceiling`.
     rng : numpy.random.Generator
+    one_gain : bool
+        All neurons share the gain, as those of one recording do.
 
     Returns
     -------
@@ -178,10 +186,13 @@ def draw_trials(
         most = max(1, int(min(0.1, of.gain_tau_s / 20) / bin_width + 1e-9))
         step = max(k for k in range(1, most + 1) if n_time % k == 0)
         n_steps = n_time // step
-        runs = (n_neurons, n_trials * n_steps)
-        shape = runs if of.gain_goes_on else (n_neurons * n_trials, n_steps)
+        n_gains = 1 if one_gain else n_neurons
+        on = (n_gains, n_trials * n_steps)
+        shape = on if of.gain_goes_on else (n_gains * n_trials, n_steps)
         gain = shared_gain(*shape, step * bin_width, of.gain_sd, of.gain_tau_s, rng)
-        gain = gain.reshape(n_neurons, n_trials, n_steps)
+        gain = np.broadcast_to(
+            gain.reshape(n_gains, n_trials, n_steps), (n_neurons, n_trials, n_steps)
+        )
         levels = levels * gain.mean(axis=2)
         factor = factor * np.repeat(gain, step, axis=2)
     counts = draw_counts(rate.T[:, None] * factor, rng, of.noise, of.max_count)

@@ -197,7 +197,12 @@ TARGETS = {
 
 
 def score_coverage(
-    session: Session, metric: str = "bits_per_spike", *, runs: int = 1000, seed: int = 0
+    session: Session,
+    metric: str = "bits_per_spike",
+    *,
+    runs: int = 1000,
+    seed: int = 0,
+    hours: float = 40.0,
 ) -> dict[str, float]:
     """Share of simulated sessions whose intervals hold the true score, by target.
 
@@ -206,13 +211,15 @@ def score_coverage(
     session : Session
     metric : {"bits_per_spike", "deviance_explained"}
     runs, seed : int
+    hours : float
+        Length of the session that the true score is taken from.
 
     Returns
     -------
     dict of float
         Keys as `TARGETS`; NaN where no interval is given.
     """
-    truth = session.truth(metric, seed)
+    truth = session.truth(metric, seed, hours)
     rng = np.random.default_rng([seed, 2])
     held = {name: [] for name in TARGETS}
     for _ in range(runs):

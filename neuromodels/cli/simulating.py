@@ -6,24 +6,32 @@ from typing import Any
 
 import click
 
-from neuromodels.cli.shared import command, print_json, size
+from neuromodels.cli.shared import Paragraphs, command, print_json, size
 from neuromodels.cli.shared import settings as read_settings
 
 CEILING_BIN_S = 0.010
 
 
-@click.group("simulate")
+_EXAMPLES = (
+    "  neuromodels simulate retina --out sim.h5\n"
+    "  neuromodels simulate retina --minutes 5 --cells 6 --set gain_sd=0.3 --out sim.h5\n"
+    "  neuromodels simulate retina --stimulus white-noise --stimulus bars.h5 --out sim.h5\n"
+    "  neuromodels simulate retina --preset glm-truth --out glm.h5\n"
+)
+
+
+class _Group(click.Group):
+    """A group whose examples keep their lines."""
+
+    format_epilog = Paragraphs.format_epilog
+
+
+@click.group("simulate", cls=_Group, epilog=f"Examples\n{_EXAMPLES}")
 def simulate_group() -> None:
     """Simulate a recording: every parameter and the true rate are stored in it."""
 
 
-@command(
-    "retina",
-    "  neuromodels simulate retina --out sim.h5\n"
-    "  neuromodels simulate retina --minutes 5 --cells 6 --set gain_sd=0.3 --out sim.h5\n"
-    "  neuromodels simulate retina --stimulus white-noise --stimulus moving-bars --out sim.h5\n"
-    "  neuromodels simulate retina --preset glm-truth --out glm.h5\n",
-)
+@command("retina", _EXAMPLES)
 @click.option(
     "--stimulus",
     "stimuli",

@@ -34,11 +34,11 @@ def recording():
     return simulate_retina(seed=1, **SMALL)
 
 
-def movie(n_frames=400, rate=50.0, seed=0, shape=(4, 5)):
+def movie(n_frames=400, rate=50.0, seed=0, shape=(4, 5), levels=2):
     return xr.DataArray(
-        np.random.default_rng(seed).integers(0, 2, (n_frames, *shape)).astype(np.uint8),
+        np.random.default_rng(seed).integers(0, levels, (n_frames, *shape)).astype(np.uint8),
         dims=("frame", "y", "x"),
-        attrs={"frame_rate": rate, "background": 0.5},
+        attrs={"frame_rate": rate, "background": (levels - 1) / 2},
     )
 
 
@@ -156,10 +156,13 @@ def test_the_seed_draws_everything(recording):
 
 
 def test_several_stimuli_are_shown_to_the_same_cells():
-    rec = simulate_retina({"noise": "white-noise", "flashes": "flash"}, seed=5, **SMALL)
-    assert rec.stimuli == ("noise", "flashes")
+    small = SMALL | {"stimulus_parameters": {"noise": {"hold": 2}}}
+    shown = {"noise": "white-noise", "flashes": "flash", "film": (None, movie(shape=(20, 20)))}
+    rec = simulate_retina(shown, seed=5, **small)
+    assert rec.stimuli == ("noise", "flashes", "film")
     assert rec.roles("noise") == ("train", "test")
     assert rec.roles("flashes") == ("test",), "the same every time: nothing to learn from"
+    assert rec.roles("film") == ("test",)
     assert not rec.validate().errors
 
 
@@ -179,7 +182,7 @@ def test_a_training_and_a_test_movie_can_be_given():
 
 
 def test_a_full_field_movie_drives_all_cells():
-    rec = simulate_retina(movie(shape=(1, 1)), seed=1, **MOVIE)
+    rec = simulate_retina(movie(shape=(1, 1), levels=200), seed=1, **MOVIE)
     assert (rec.train["response"].values.sum(axis=0) > 0).all()
 
 
@@ -244,6 +247,9 @@ def test_only_simulations_have_a_truth():
         ({"stimulus": "flash"}, "same every time"),
         ({"stimulus": 3}, "int"),
         ({"stimulus": {}}, "empty"),
+        ({"stimulus": "moving-bars", "minutes": 2.0}, "random-walk"),
+        ({"stimulus_parameters": {"bars": {"hold": 2}}}, "not shown"),
+        ({"stimulus": {"a": "white-noise", "b": (None, movie())}}, "covers"),
         ({"stimulus": movie(50), "stimulus_parameters": None, "minutes": None}, "lasts 1 s"),
         ({"stimulus": movie(), "stimulus_parameters": None, "minutes": 9}, "minutes"),
         ({"stimulus": movie() * 0, "minutes": None, "stimulus_parameters": None}, "contrast|mean"),

@@ -247,23 +247,25 @@ def test_a_trace_in_other_units_is_predicted_in_those_units(likelihood, more):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_covariate_is_weighed_in_the_units_of_the_trace(rank):
     rng = np.random.default_rng(3)
-    running = {name: 10 + 4 * rng.normal(size=(n * 400, 1)) for name, n in (("train", 12), ("h", 2))}
-
-    def respond(movie, rng):
-        drive = np.roll(movie.reshape(len(movie), -1)[:, :1], 1, axis=0)
-        speed = running["train" if len(movie) == 4800 else "h"][: len(movie)]
-        return 500 * drive + 25 * speed + 10 * rng.normal(size=drive.shape)
-
-    about = {"covariates": running["train"], "heldout_covariates": running["h"]}
-    about |= {"test_covariates": running["h"][:400], "covariate_units": {"running": "cm/s"}}
-    named = {name: _named(values) for name, values in about.items() if name != "covariate_units"}
-    task = prepare(trace_recording(respond, **about | named))
-    model = fitted(task, {"ridge": (1e-6,), "smoothness": (0.0,), "covariate_ridge": 0.0}, rank=rank)
-    weight = float(model.model.covariate.weight[0, 0])
-    # 25 units per cm/s, 4 cm/s per standard deviation.
-    assert weight / task.data.covariate_std[0] == pytest.approx(25, rel=0.01)
-    filter_ = model.model.filters()["stimulus_filter"][1]
-    assert filter_[0, 0, 0, 0, 0] == pytest.approx(500, rel=0.01)
+    movie = balanced_movie(rng, 8, 400)
+    speed = 10 + 4 * rng.normal(size=(len(movie), 1))
+    drive = np.roll(movie[:, :1, 0], 1, axis=0)
+    recording = nm.recording_from_arrays(
+        movie,
+        500 * drive + 25 * speed + 10 * rng.normal(size=drive.shape),
+        bin_width=WIDTH,
+        frame_rate=1 / WIDTH,
+        blocks=np.repeat(np.arange(8), 400),
+        covariates={"running": speed[:, 0]},
+        covariate_units="cm/s",
+        kind="trace",
+    )
+    options = {"ridge": (1e-6,), "smoothness": (0.0,), "covariate_ridge": 0.0}
+    task = prepare(recording)
+    model = fitted(task, options, covariates=("running",), rank=rank).model
+    per_speed = model.covariate.weight[0, 0].item() / task.data.covariate_std[0]
+    assert per_speed == pytest.approx(25, rel=0.01)
+    assert model.filters()["stimulus_filter"][1][0, 0, 0, 0, 0] == pytest.approx(500, rel=0.01)
 
 
 def test_the_window_is_chosen_by_the_variance_explained(signed_task):
