@@ -82,6 +82,13 @@ def compare_recordings(
     if not recordings:
         raise InputError("no recording was given.", where="recordings", remedy="Give at least one.")
     found = [opened(one) for one in recordings]
+    for place, one in enumerate(found, start=1):
+        if not isinstance(one, Recording | ImageRecording):
+            raise InputError(
+                f"is a {type(one).__name__}, no recording.",
+                where=f"recording {place}",
+                remedy="Give files, or what nm.open_recording or nm.recording_from_arrays returns.",
+            )
     sources = _sources(found)
     _check_different(found, sources)
     _check_bins(found, sources, bin_width)

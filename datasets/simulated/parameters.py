@@ -192,11 +192,13 @@ class RetinaParameters:
         known = [field.name for field in fields(self)]
         for name in changes:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 3) or known
+                near = difflib.get_close_matches(name, known, 3)
                 raise InputError(
                     f"has no parameter {name!r}",
                     where="simulate_retina",
-                    remedy=f"Did you mean: {', '.join(near)}?",
+                    remedy=f"Did you mean: {', '.join(near)}?"
+                    if near
+                    else f"It has: {', '.join(known)}.",
                 )
         return replace(self, **changes)
 

@@ -212,7 +212,16 @@ def _calibrated(
     return Retina(anatomy, p, stage, scale, find_offsets(drives, stage, anatomy, p, seed))
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    """To one piece, in stored bins."""
+
+    counts: np.ndarray
+    conditional: np.ndarray
+    covariates: np.ndarray | None
+
+
+@dataclass(frozen=True, eq=False)
 class _Lab:
     """One session's recording: runs the retina on the pieces that are shown."""
 
@@ -231,22 +240,13 @@ class _Lab:
 
     def train(self, show: Show, blocks: Sequence[Piece]) -> xr.Dataset:
         """The training role; every block begins from a steady background, without past spikes."""
-        counts, conditional, truth, covariates, times, onsets, exact = [], [], [], [], [], [], True
+        answers, truth, times, onsets, exact = [], [], [], [], True
         for block in blocks:
             drive = self._drive(show, show.train, block)
-            n = len(drive)
-            factor = self.session.factor_during(block.onset, n)
-            gain = self.session.gain_during(block.onset, n)
-            spikes, rates = self._draw(drive, factor, gain)
-            true, is_exact = self._expected(drive, [factor], self.train_runs)
+            answers.append(self._answer(drive, block))
+            true, is_exact = self._expected(drive, [block], self.train_runs)
             exact &= is_exact
-            counts.append(self._bins(spikes.astype(np.int32)))
-            conditional.append(self._bins(rates).astype(np.float32))
             truth.append(self._bins(true).astype(np.float32))
-            if self.session.covariates is not None:
-                covariates.append(
-                    self._bins(self.session.covariates_during(block.onset, n), "mean")
-                )
             times.append(bin_edges(block.onset, self.width, block.n_bins)[:-1])
             own = show.train.onsets[block.start : block.stop]
             onsets.append(block.onset + own - own[0])
@@ -259,49 +259,37 @@ class _Lab:
         role = self._role(
             show,
             show.train,
-            np.concatenate(counts),
+            np.concatenate([answer.counts for answer in answers]),
             time=time,
             block=np.repeat(np.arange(len(blocks)), [b.n_bins for b in blocks]).astype(np.int32),
             frame_of_bin=np.concatenate(frame_of_bin),
             frame_time=onsets,
-            covariates=np.concatenate(covariates) if covariates else None,
+            covariates=_joined([answer.covariates for answer in answers], np.concatenate),
             attrs={"selection": f"{len(blocks)} blocks, repeats of the test between them"},
         )
-        return _with_rates(
-            role, np.concatenate(truth), np.concatenate(conditional), self.train_runs, exact
-        )
+        conditional = np.concatenate([answer.conditional for answer in answers])
+        return _with_rates(role, np.concatenate(truth), conditional, self.train_runs, exact)
 
     def test(self, show: Show, trials: Sequence[Piece]) -> xr.Dataset:
         """The repeated role; every repeat begins from a steady background, without past spikes."""
         drive = self._drive(show, show.test, trials[0])
-        n = len(drive)
-        counts, conditional, covariates, factors = [], [], [], []
-        for trial in trials:
-            factor = self.session.factor_during(trial.onset, n)
-            gain = self.session.gain_during(trial.onset, n)
-            spikes, rates = self._draw(drive, factor, gain)
-            counts.append(self._bins(spikes.astype(np.int32)))
-            conditional.append(self._bins(rates).astype(np.float32))
-            factors.append(factor)
-            if self.session.covariates is not None:
-                covariates.append(
-                    self._bins(self.session.covariates_during(trial.onset, n), "mean")
-                )
-        true, exact = self._expected(drive, factors, self.test_runs)
+        answers = [self._answer(drive, trial) for trial in trials]
+        true, exact = self._expected(drive, trials, self.test_runs)
         seconds = float(self.width) * trials[0].n_bins
         role = self._role(
             show,
             show.test,
-            np.stack(counts),
+            np.stack([answer.counts for answer in answers]),
             frame_of_bin=_frames(show.test, trials[0], self.width, 1),
             frame_time=show.test.onsets,
-            covariates=np.stack(covariates) if covariates else None,
+            covariates=_joined([answer.covariates for answer in answers], np.stack),
             attrs={"selection": f"{seconds:.4g} s shown {len(trials)} times"},
         )
         about = {"units": "s", "description": "onset of each repeat in the session"}
         role = role.assign_coords(trial_start=("trial", [t.onset for t in trials], about))
         true = self._bins(true).astype(np.float32)
-        return _with_rates(role, true, np.stack(conditional), self._runs(factors), exact)
+        conditional = np.stack([answer.conditional for answer in answers])
+        return _with_rates(role, true, conditional, _evenly(self.test_runs, len(trials)), exact)
 
     def _role(self, show: Show, clip: Clip, counts: np.ndarray, **more) -> xr.Dataset:
         named = {"covariate_names": COVARIATES, "covariate_units": COVARIATE_UNITS}
@@ -322,40 +310,52 @@ class _Lab:
         steps = _frames(clip, piece, self.dt, self.per_bin)
         return self.retina.drive(show, clip, piece.start, piece.stop, steps)
 
-    def _draw(self, drive, factor, gain) -> tuple[np.ndarray, np.ndarray]:
-        stage = self.retina.stage
+    def _answer(self, drive: np.ndarray, piece: Piece) -> _Answer:
+        stage, n = self.retina.stage, len(drive)
+        factor = self.session.factor_during(piece.onset, n)
+        gain = self.session.gain_during(piece.onset, n)
         counts, rates, n_capped = draw_spikes(stage, drive, factor, gain, self.of_spikes)
         stage.check(n_capped)
-        return counts, rates
+        covariates = None
+        if self.session.covariates is not None:
+            covariates = self._bins(self.session.covariates_during(piece.onset, n), "mean")
+        conditional = self._bins(rates).astype(np.float32)
+        return _Answer(self._bins(counts.astype(np.int32)), conditional, covariates)
 
-    def _runs(self, factors: list) -> int:
-        """Free runs, equally many for every trial."""
-        return len(factors) * -(-self.test_runs // len(factors))
-
-    def _expected(self, drive: np.ndarray, factors: list, runs: int) -> tuple[np.ndarray, bool]:
-        """Expected count per step given the stimulus, and whether it is exact."""
-        stage, p = self.retina.stage, self.retina.parameters
-        rates = stage.rates(drive)
-        factor = sum(factors) / len(factors)
-        # A gain five standard deviations up must not reach the cap, which is no product.
-        most = rates.max() * max(f.max() for f in factors) * np.exp(5 * p.gain_sd)
-        if not stage.has_memory and most <= stage.cap:
-            return rates * factor, True
-        runs = len(factors) * -(-runs // len(factors))
+    def _expected(
+        self, drive: np.ndarray, pieces: Sequence[Piece], runs: int
+    ) -> tuple[np.ndarray, bool]:
+        """Expected count per step given the stimulus, mean over pieces, and whether it is exact."""
+        stage, p, session = self.retina.stage, self.retina.parameters, self.session
+        factor = sum(session.factor_during(piece.onset, len(drive)) for piece in pieces)
+        factor = factor / len(pieces)
+        if not stage.has_memory:
+            rates = stage.rates(drive)
+            # A gain five standard deviations up must not reach the cap, where nothing is a product.
+            strongest = session.covariate_factor.max() * (1 + p.drift / 2) * np.exp(5 * p.gain_sd)
+            if rates.max() * strongest <= stage.cap:
+                return rates * factor, True
         total, counts = np.zeros(drive.shape), np.zeros(drive.shape, np.uint16)
-        step = self.session.slow_step_s
+        step, each = session.slow_step_s, _evenly(runs, len(pieces)) // len(pieces)
         slow = (np.arange(len(drive)) * p.dt / step).astype(np.intp)
-        for run in range(runs):
-            gain = shared_gain(1, slow[-1] + 1, step, p.gain_sd, p.gain_tau_s, self.of_truth)[0]
-            n_capped = add_run(
-                *(stage, drive, factors[run % len(factors)], gain[slow]),
-                *(self.of_truth, counts, total),
-            )
-            stage.check(n_capped)
-        return total / runs, False
+        for piece in pieces:
+            factor = session.factor_during(piece.onset, len(drive))
+            gains = shared_gain(each, slow[-1] + 1, step, p.gain_sd, p.gain_tau_s, self.of_truth)
+            for gain in gains:
+                stage.check(add_run(stage, drive, factor, gain[slow], self.of_truth, counts, total))
+        return total / (each * len(pieces)), False
 
     def _bins(self, values: np.ndarray, how: str = "sum") -> np.ndarray:
         return group_bins(values, len(values) // self.per_bin, self.per_bin, 0, how)
+
+
+def _joined(parts: list, how) -> np.ndarray | None:
+    return None if parts[0] is None else how(parts)
+
+
+def _evenly(runs: int, n_trials: int) -> int:
+    """At least `runs`, equally many for every trial."""
+    return n_trials * -(-runs // n_trials)
 
 
 def _frames(clip: Clip, piece: Piece, width: Fraction, per_bin: int) -> np.ndarray:

@@ -127,15 +127,23 @@ def _generated(name, generator, minutes, test_seconds, parameters, seed) -> Show
     name = name or re.sub(r"\W+", "_", generator)
     seconds = 60 * (USUAL_MINUTES if minutes is None else minutes)
     first, second = (int(state) for state in seed.generate_state(2))
-    function = stimuli.GENERATORS.get(generator.replace("_", "-")) and getattr(
-        stimuli, generator.replace("-", "_")
-    )
-    if function and "seed" not in inspect.signature(function).parameters:
-        test = stimuli.generate(generator, **{"duration": test_seconds, **parameters})
+    if _is_always_the_same(generator):
+        test = stimuli.generate(generator, **{**parameters, "duration": test_seconds})
         return _show(name, None, test)
     train = stimuli.generate(generator, **{"duration": seconds, "seed": first, **parameters})
     test = stimuli.generate(generator, **{**parameters, "duration": test_seconds, "seed": second})
     return _show(name, train, test)
+
+
+def _is_always_the_same(generator: str) -> bool:
+    """Whether a generator knows no seed; what is no generator is for `generate` to refuse."""
+    from neuromodels.datasets import stimuli
+
+    spelled = generator.replace("_", "-")
+    if spelled not in stimuli.GENERATORS:
+        return False
+    function = getattr(stimuli, spelled.replace("-", "_"))
+    return "seed" not in inspect.signature(function).parameters
 
 
 def _given(name, movie, minutes, test_seconds) -> Show:

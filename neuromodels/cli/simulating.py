@@ -73,11 +73,12 @@ def retina_command(
 
     docs/simulated.md has the equations and all parameters.
     """
-    from neuromodels.datasets.simulated.parameters import glm_truth
+    from neuromodels.datasets.simulated.parameters import RetinaParameters, glm_truth
     from neuromodels.datasets.simulated.retina import simulate_retina
     from neuromodels.datasets.storage import check_output
 
     check_output(out, overwrite)
+    parameters = RetinaParameters() if preset is None else glm_truth()
     recording = simulate_retina(
         _shown(stimuli),
         minutes=minutes,
@@ -87,8 +88,7 @@ def retina_command(
         seed=seed,
         bin_width=bin_width,
         stimulus_parameters=read_settings(stimulus_set, "--stimulus-set"),
-        parameters=None if preset is None else glm_truth(),
-        **read_settings(changes),
+        parameters=parameters.changed(**read_settings(changes)),
     )
     recording.to_hdf5(out, overwrite=overwrite)
     rows = _cells(recording)

@@ -2,16 +2,29 @@
 
 import numpy as np
 import pytest
+from page_tables import rows_below
 from scipy.stats import binom
 from scipy.stats import t as student
 
 from neuromodels.analysis import halves
-from neuromodels.analysis.ceiling_intervals import NO_SIGNAL, cc_max_any_gain, ceiling_interval
+from neuromodels.analysis.ceiling_intervals import (
+    NO_SIGNAL,
+    cc_max_any_gain,
+    ceiling_interval,
+    mean_ceiling_interval,
+)
 from neuromodels.datasets.errors import InputError
-from neuromodels.fits.truth.ceilings import WORLDS, draw_trials, smooth_rates
+from neuromodels.fits.truth.ceilings import WORLDS, draw_trials, smooth_rates, true_ceiling
 from neuromodels.fits.truth.coverage import Session, ceiling_coverage, score_coverage
 
 LEAST = 0.93
+SESSIONS = {
+    "slow gain": Session(),
+    "drift": Session(drift=0.8),
+    "strong gain and drift, 120 s": Session(seconds=120, drift=0.8, gain_sd=0.6, gain_tau_s=10),
+    "2 Hz": Session(rate=0.02),
+    "wandering contrast": Session(contrast_tau_s=3),
+}
 
 
 def enough(covered: float, runs: float) -> bool:
@@ -97,6 +110,22 @@ def test_there_is_a_reason_where_there_is_no_interval():
         ceiling_coverage(WORLDS["plain"], 5, 0.1, 5.0, runs=2)
 
 
+def test_the_mean_over_cells_that_share_a_gain_has_an_interval_that_covers():
+    rng, of, hits = np.random.default_rng(6), WORLDS["slow both"], []
+    for _ in range(150):
+        rate = smooth_rates(200, 6, 0.2, rng)
+        y, levels = draw_trials(rate, 8, 0.01, of, rng, one_gain=True)
+        found, truth = mean_ceiling_interval(y), true_ceiling(rate, 8, 0.01, of, levels).mean()
+        assert found.n_neurons == 6 and found.low < found.value < found.high
+        hits.append(found.low <= truth <= found.high)
+    assert enough(np.mean(hits), 150)
+    y[:, :, 2] = 0  # a silent cell has no ceiling, and hides no other's
+    assert mean_ceiling_interval(y).n_neurons == 5
+    y[3, 7, 2] = 1
+    assert mean_ceiling_interval(y) == f"1 of 6 neurons: {NO_SIGNAL}"
+    assert mean_ceiling_interval(y[:7]) == "fewer than 8 trials"
+
+
 @pytest.mark.parametrize(("n_trials", "mean"), [(6, 0.1), (20, 0.02)])
 def test_one_steady_cell_in_twenty_is_called_non_stationary_by_chance(n_trials, mean):
     y = trials(n_trials, n_bins=100, n_neurons=400, mean=mean, world="plain", seed=4)
@@ -109,3 +138,53 @@ def test_intervals_of_scores_cover_under_drift_and_shared_gain():
     found = score_coverage(session, runs=60, seed=5, hours=5)
     assert min(found.values()) > 0.85, found  # 60 runs: four binomial errors below 95 %
     assert np.isnan(score_coverage(Session(seconds=60, bin_width=0.1), runs=1, hours=1)["mean"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_documented_coverage_of_ceilings_is_reproduced_and_never_below_93_percent(world):
+    seen = 0
+    for name, rate, *columns in rows_below("ceilings.md", "Coverage"):
+        for n_trials, column in zip((8, 10, 20, 40), columns, strict=True):
+            for seconds, said in zip((5.0, 10.0, 60.0), column.split("/"), strict=True):
+                if name != world or said == "–":
+                    continue
+                assert float(said) >= 100 * LEAST
+                if n_trials * seconds > 400:  # minutes each; measured for the page
+                    continue
+                cell = (n_trials, float(rate), seconds)
+                found = ceiling_coverage(WORLDS[world], *cell, runs=400, seed=21)
+                assert enough(found.covered, 400 * found.shown), (cell, found)
+                seen += 1
+    assert seen >= 24  # 5 and 10 s
+
+
+@pytest.mark.slow
+def test_ceilings_of_a_simulated_retina_are_covered_by_their_intervals():
+    """History, coupling, binomial counts, gain and drift; the truth by brute force."""
+    from neuromodels.analysis.metrics import cc_norm, pearson_r
+    from neuromodels.datasets.simulated.retina import simulate_retina
+
+    recording = simulate_retina(
+        "white-noise", minutes=1, repeats=600, test_seconds=5, n_cells=6, seed=3
+    )
+    test = recording.at(0.01).test
+    counts, rate = test["response"].values, test["true_rate"].values
+    sets = [counts[first::40] for first in range(40)]  # 15 trials, spread over the session
+    truth = np.mean([pearson_r(rate, y) for y in sets], axis=0)
+    intervals = [ceiling_interval(y) for y in sets]
+    covered = np.mean([(i.low <= truth) & (truth <= i.high) for i in intervals])
+    assert enough(covered, 240), covered
+    norm = np.array([cc_norm(rate, y) for y in sets])
+    assert abs(norm.mean() - 1) < 4 * norm.std() / np.sqrt(240) + 0.003
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("metric", ["bits_per_spike", "deviance_explained"])
+@pytest.mark.parametrize("session", SESSIONS, ids=list(SESSIONS))
+def test_intervals_of_scores_cover_in_every_documented_world(session, metric):
+    found = score_coverage(SESSIONS[session], metric, runs=300, seed=31, hours=20)
+    print(session, metric, found)
+    for name, covered in found.items():
+        # per cell: six cells of a run are one draw of what they share
+        assert enough(covered, 300), (name, found)

@@ -119,29 +119,29 @@ def test_intervals_cover_in_a_small_simulation():
 
 
 SCENARIOS = {
-    "fast memory only": ({"gain": 0.0}, 0.90),
-    "slow shared gain": ({"gain": 0.3, "gain_seconds": 20.0}, 0.90),
-    "strong gain": ({"gain": 0.6, "gain_seconds": 10.0}, 0.90),
+    "fast memory only": ({"gain": 0.0}, 0.93),
+    "slow shared gain": ({"gain": 0.3, "gain_seconds": 20.0}, 0.93),
+    "strong gain": ({"gain": 0.6, "gain_seconds": 10.0}, 0.93),
     # a stimulus whose contrast changes over many seconds leaves few independent stretches in
     # 180 s; the shortfall is documented with the intervals
     "wandering contrast": (
         {"gain": 0.3, "gain_seconds": 20.0, "contrast_seconds": 3.0},
-        0.86,
+        0.90,
     ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_intervals_called_95_percent_cover_90_to_97_percent(scenario):
+def test_intervals_called_95_percent_cover_93_to_99_percent(scenario):
     options, lowest = SCENARIOS[scenario]
     truth = true_bits(0.01, 3_000_000, **options)
     per_seed = [coverage(truth, 200, seed, 0.01, **options) for seed in (11, 12, 13)]
     for name in per_seed[0]:
         found = np.mean([c[name] for c in per_seed])
         print(f"{scenario}, {name}: {100 * found:.1f} %")
-        # 600 runs: standard error .9 %; two of them are allowed above
-        assert lowest <= found <= 0.97 + 0.018, (scenario, name, found)
+        # 600 runs: standard error .7 % at 97 %
+        assert lowest <= found <= 0.99 + 0.007, (scenario, name, found)
 
 
 @pytest.mark.slow
@@ -150,8 +150,8 @@ def test_intervals_of_deviance_explained_cover_too():
     truth = true_deviance_explained(0.01, 6_000_000, **options)
     found = coverage(truth, 400, 21, 0.01, metric="deviance_explained", **options)
     print(found)
-    # 400 runs: standard error 1.1 %
-    assert lowest <= min(found.values()) and max(found.values()) <= 0.97 + 0.022, found
+    # 400 runs: standard error 1.2 % at 94 %
+    assert lowest - 0.024 <= min(found.values()) and max(found.values()) <= 0.99 + 0.007, found
 
 
 # --- the arithmetic ------------------------------------------------------------------------------

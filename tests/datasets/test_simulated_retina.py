@@ -206,6 +206,10 @@ def test_the_known_ceiling_is_the_correlation_that_the_truth_reaches():
     psth, rate = test["response"].values.mean(axis=0), test["true_rate"].values
     reached = [np.corrcoef(psth[:, i], rate[:, i])[0, 1] for i in range(3)]
     assert known_ceiling(rec, 0.01) == pytest.approx(reached, abs=0.03)
+    # The mean over repeats scatters about the truth by what single trials vary about their mean.
+    trials = test["response"].values
+    ratio = np.square(psth - rate).mean(axis=0) / (trials.var(axis=0, ddof=1).mean(axis=0) / 10)
+    assert ratio == pytest.approx(1, abs=0.12)
 
 
 def test_only_simulations_have_a_truth():

@@ -245,10 +245,10 @@ OPTIONS = {
         "temporal_basis": 0,
         "channels": (4, 4),
         "kernels": (3, 3),
-        "batch_bins": 512,
-        "segment_bins": 256,
-        "epochs": 15,
-        "patience": 15,
+        "batch_bins": 128,
+        "segment_bins": 128,
+        "epochs": 8,
+        "patience": 8,
     },
 }
 
@@ -336,7 +336,7 @@ def test_running_is_found_and_the_pupil_is_not_over_seeds(kind):
 @pytest.mark.slow
 def test_a_network_recovers_the_gain_of_running():
     for seed in range(3):
-        comparison, truth, _ = nested("retina-cnn", seed, n_blocks=60)
+        comparison, truth, _ = nested("retina-cnn", seed, n_blocks=30)
         running = gain(comparison, "retina-cnn+running", "retina-cnn")
         pupil = gain(comparison, "retina-cnn+running+pupil", "retina-cnn+running")
         assert running[0] > 3 * running[1] > 0

@@ -202,6 +202,7 @@ def spaced(width):
 
 REFUSED = {
     "none": (lambda: [], "no recording was given"),
+    "something else": (lambda: [other(), np.zeros(3)], "recording 2: is a ndarray"),
     "twice": (lambda: [other(), other()], "is the same recording as recording 1"),
     "bins": (lambda: [other(), other(bin_width=1 / 60)], "recordings have different bins"),
     "screens": (lambda: [other(), other((9, 1))], r"9 \(y\) x 1 \(x\) px"),
