@@ -159,6 +159,11 @@ def _metric_coords(columns: tuple[Score, ...]) -> dict[str, Any]:
     }
 
 
+def _past_in(inputs: str) -> list[str]:
+    """Whose recorded spikes a model was given, of all that its scores were given."""
+    return [part for part in inputs.split(" + ") if part.endswith(" past")]
+
+
 class Assembly:
     """Scores fits of one task on one stimulus, all on the same bins, and labels everything.
 
@@ -295,12 +300,13 @@ class Assembly:
         }
 
     def _comparable(self, one: str, two: str, score: Score) -> bool:
-        """Whether two scores used the same information."""
+        """Whether two scores were given the same spikes; sets of covariates are nested."""
         if not score.conditional:
             return True
         seed = self.seeds[0]
         first, second = self.fits[one, seed].attrs, self.fits[two, seed].attrs
-        return first["mode"] == "free-running" and first["inputs"] == second["inputs"]
+        same = _past_in(first["inputs"]) == _past_in(second["inputs"])
+        return first["mode"] == "free-running" and same
 
     def differences(self) -> xr.Dataset:
         """Paired differences of all pairs of models, later minus earlier, mean over seeds."""

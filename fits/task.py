@@ -338,9 +338,10 @@ def _covariates(blocks: list[Block]) -> dict[str, tuple]:
     for name in names:
         values = np.concatenate([b.covariates[:, b.covariate_names.index(name)] for b in blocks])
         known = values[np.isfinite(values)].astype(float)
+        changes = known.size and np.ptp(known) > 0
         means.append(float(known.mean()) if known.size else 0.0)
         # One that never changes says nothing, whatever its scale.
-        stds.append(float(known.std()) or 1.0 if known.size else 1.0)
+        stds.append(float(known.std()) if changes else 1.0)
     return {
         "covariates": tuple(names),
         "covariate_mean": tuple(means),

@@ -437,3 +437,13 @@ def test_the_ridge_on_covariates_keeps_their_weights_small():
     spec = nm.models.ln(**PLAIN, covariates="running")
     free, held = fitted(spec).model, fitted(spec, replace(FREE, covariate_ridge=10.0)).model
     assert np.abs(told(held)).max() < 0.1 * np.abs(told(free)).max()
+
+
+@pytest.mark.slow
+def test_given_the_spikes_nested_sets_are_subtracted_and_other_inputs_are_not():
+    made, _ = running_recording(0, own=-0.5)
+    models = ["glm", "glm+running", "glm-coupled"]
+    comparison = nm.compare(made, models, options=OPTIONS, bin_width=BIN_WIDTH)
+    given = comparison.differences["difference"].sel(metric="bits_per_spike_conditional")
+    assert (given.sel(pair="glm+running − glm") > 0).all()
+    assert np.isnan(given.sel(pair="glm-coupled − glm")).all()
