@@ -7,11 +7,10 @@ contrast, drift), so the error is widened by the dependence measured within long
 the degrees of freedom shrink with it. Refusing an interval whenever much dependence is *measured*
 would be worse: those shown would be the ones where it was under-estimated by chance.
 
-In simulation with 180 s of held-out data (5 blocks of 36 s, 6 cells, autocorrelated rates with a
-slow shared gain), intervals called 95 % cover the truth in 95-97 % of runs for bits per spike,
-92-96 % for deviance explained and 92-94 % for variance explained (traces or counts). If the
-contrast of the stimulus wanders as well, they cover 89-94 % when it does so over 3 s, and about
-87-92 % over 8 s.
+In simulation with 120 or 180 s of held-out data (5 blocks, 6 cells of 2 to 50 Hz, autocorrelated
+rates, slow shared gain, drift), intervals called 95 % cover the truth in 94-99 % of runs for bits
+per spike and deviance explained, and in 91-98 % for variance explained of traces. If the contrast
+of the stimulus wanders over 3 s as well, they cover 92-97 %. See docs/metrics.md.
 """
 
 from typing import NamedTuple

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 
+import h5py
+import numpy as np
 import pytest
 from command_line import CommandLine
 from several_recordings import OPTIONS, recordings
 from small_fits import toml
 
 import neuromodels as nm
+from neuromodels.fits.set_table import set_text
 
 
 @pytest.fixture
@@ -19,36 +22,36 @@ def run(capsys):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two recordings as files of the same name, options, and a comparison of both."""
+    """Two recordings as files of the same name, and options."""
     place = tmp_path_factory.mktemp("several")
     for day, recording in zip(("day1", "day2"), recordings(), strict=False):
         (place / day).mkdir()
         recording.to_hdf5(place / day / "cells.h5")
     (place / "options.toml").write_text(toml(OPTIONS), "utf-8")
-    nm.compare(
-        [place / "day1" / "cells.h5", place / "day2" / "cells.h5"],
-        ["ln"],
-        options=OPTIONS,
-        out=place / "set.h5",
-    )
     return place
 
 
-def test_compare_of_two_files_prints_a_column_for_each_and_writes_what_python_writes(run, folder):
+@pytest.fixture(scope="module")
+def found(folder):
+    """What Python makes of them, and writes to set.h5."""
+    files = [folder / day / "cells.h5" for day in ("day1", "day2")]
+    return nm.compare(files, ["ln"], options=OPTIONS, out=folder / "set.h5")
+
+
+def test_compare_of_two_files_prints_what_python_prints_with_a_column_for_each(run, folder, found):
     result = run(
         *("compare", folder / "day1" / "cells.h5", folder / "day2" / "cells.h5"),
         *("--models", "ln", "--config", folder / "options.toml", "--out", folder / "cli.h5"),
     )
     assert result.code == 0, result.err
+    assert str(found) in result.out
     assert "2 recordings of 1 animal, 6 cells in all" in result.out
     assert "cells (2)" in result.out
-    assert str(nm.load(folder / "cli.h5")) == str(nm.load(folder / "set.h5"))
+    assert (folder / "cli.h5").exists()
 
 
-def test_json_gives_scores_per_recording_and_over_animals(run, folder):
-    result = run("show", folder / "set.h5", "--json")
-    told = json.loads(result.out)
-    found = nm.load(folder / "set.h5")
+def test_json_gives_scores_per_recording_and_over_animals(run, folder, found):
+    told = json.loads(run("show", folder / "set.h5", "--json").out)
     assert told["members"] == ["cells", "cells (2)"]
     expected = found.scores.sel(model="ln", metric="bits_per_spike").values.tolist()
     assert told["per_recording"]["ln"]["bits_per_spike"] == expected
@@ -56,18 +59,21 @@ def test_json_gives_scores_per_recording_and_over_animals(run, folder):
     assert "too few animals" in told["no_interval_because"]
 
 
-def test_show_prints_every_score(run, folder):
-    result = run("show", folder / "set.h5", "--all-scores")
-    assert "mean over all cells of all recordings" in result.out
+def test_all_scores_are_printed_and_the_mean_over_all_cells(found):
+    text = set_text(found, all_scores=True)
+    for heading in ("dev. expl.", "FEVE", "r²_ER"):
+        assert heading in text
+    assert "cc_norm, mean over all cells of all recordings" in text
 
 
-def test_a_member_is_named_to_predict(run, folder):
-    movie = folder / "day1" / "cells.h5"
-    result = run("predict", folder / "set.h5", movie, "--out", folder / "p.h5")
-    assert result.code == 2
-    assert "Choose one of: cells, cells (2)" in result.err
-    arguments = ("predict", folder / "set.h5", movie, "--member", "cells (2)")
-    assert run(*arguments, "--out", folder / "p.h5").code == 0
+def test_a_member_is_named_to_predict(run, folder, found):
+    movie, out = folder / "day1" / "cells.h5", folder / "predicted.h5"
+    arguments = ("predict", folder / "set.h5", movie, "--member", "cells (2)", "--out", out)
+    assert run(*arguments).code == 0
+    expected = found["cells (2)"].fit("ln").predict(nm.open_recording(movie))
+    with h5py.File(out) as file:
+        written = file["stimulus/test/rate"][...]
+    np.testing.assert_array_equal(written, expected["stimulus/test/rate"])
 
 
 @pytest.mark.slow
@@ -97,6 +103,7 @@ def test_the_same_file_twice_is_refused(run, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("found")
 def test_figures_of_every_recording_are_drawn(run, folder):
     result = run("show", folder / "set.h5", "--figures", folder / "figures", "--quiet")
     assert result.code == 0, result.err

@@ -91,8 +91,8 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
         `cc_conditional` and `bits_lost_conditional` of the rate given the recorded spikes against
         `conditional_rate`. `bits_true`: what the true rate scores against the training mean.
         Per (stimulus, neuron), of the repeated test: `ceiling_true`, the r with the mean over the
-        trials to be expected of the true rate, √(Var λ / (Var λ + E(y − λ)² / N)); `r_true`, the r
-        that it has; and `ceiling_estimated`, CC_max from the trials alone.
+        trials to be expected of the true rate; `r_true`, the r that it has; and
+        `ceiling_estimated`, CC_max from the trials alone.
         Where truth and model have them, `filter_correlation` and `history_correlation` (model,
         seed, neuron) of stimulus and history filters, `coupling` and `true_coupling`
         (source_neuron, neuron), summed over lags, and `coupling_sign`, `coupling_rank`,
@@ -108,7 +108,11 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
     -----
     All models are scored on the bins that every one of them can predict. The true rate of the
     unrepeated part includes drift at that time of the session, which no model of the stimulus
-    knows: `bits_lost` counts it.
+    knows: `bits_lost` counts it. Where the true rate is itself a mean over simulated runs (its
+    attribute `runs`), its error counts as the model's too.
+
+    The true ceiling is that of `truth.ceilings.true_ceiling`, with the noise measured: every trial
+    y_n is a_n λ and a rest, a_n its level; √(ā² Var λ / (ā² Var λ + mean Var rest / N)).
     """
     if isinstance(recording, str | Path):
         recording = open_recording(recording)
@@ -275,11 +279,16 @@ class _Scores:
 
 def _ceilings(rate: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What `ceiling_true`, `r_true` and `ceiling_estimated` are, (neuron,) each."""
-    signal = rate.var(0)
-    noise = np.nanmean(np.square(trials - rate), axis=(0, 1)) / len(trials)
+    trials = trials[np.isfinite(trials).any((1, 2))]
+    estimated = cc_max(trials) if len(trials) > 1 else np.full(rate.shape[1], np.nan)
+    shape = rate - rate.mean(0)
+    power = (np.isfinite(trials) * shape**2).sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
+        level = np.nansum(trials * shape, axis=1) / power
+        rest = trials - np.nanmean(trials, axis=1, keepdims=True) - level[:, None] * shape
+        signal = rate.var(0) * level.mean(0) ** 2
+        noise = np.nanmean(rest**2, axis=1).mean(0) / len(trials)
         expected = np.sqrt(signal / (signal + noise))
-    estimated = cc_max(trials) if len(trials) > 1 else np.full_like(expected, np.nan)
     return expected, pearson_r(rate, trials), estimated
 
 

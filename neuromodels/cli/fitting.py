@@ -49,7 +49,11 @@ def _figures(result: Any, folder: str | None) -> list[str]:
     "  neuromodels fit cell.nwb --model glm --config glm.toml --out glm.h5\n",
 )
 @click.argument("recordings", metavar="RECORDING...", nargs=-1, required=True, type=click.Path())
-@click.option("--model", required=True, help="Name as `neuromodels models` lists it.")
+@click.option(
+    "--model",
+    required=True,
+    help="As `neuromodels models` lists it; ln+running, ln+all: told covariates.",
+)
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--config", type=click.Path(), help="Options in TOML.")
@@ -123,7 +127,12 @@ def _as_comparison(fitted: Any) -> Any:
     "  neuromodels compare cell.nwb --out cell.h5 --resume\n",
 )
 @click.argument("recordings", metavar="RECORDING...", nargs=-1, required=True, type=click.Path())
-@click.option("--models", default="ln,glm,retina-cnn", show_default=True, help="Comma-separated.")
+@click.option(
+    "--models",
+    default="ln,glm,retina-cnn",
+    show_default=True,
+    help="Comma-separated; +NAME: told a covariate.",
+)
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--figures", type=click.Path(), help="Folder for the figures (PNG).")
 @click.option("--seed", type=int, default=0, show_default=True, help="First seed.")

@@ -24,6 +24,7 @@ def models_command(quiet: bool, as_json: bool) -> None:
         width = max(len(name) for name, _ in rows)
         for name, summary in rows:
             click.echo(f"{name:<{width}}  {summary}")
+        click.echo("\nln+running, glm+running+pupil, retina-cnn+all: the same, told covariates")
 
 
 @command(

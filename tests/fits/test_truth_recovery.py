@@ -17,7 +17,7 @@ from neuromodels.fits.truth.matching import (
     on_lags,
     rank_correlation,
 )
-from neuromodels.fits.truth.recovery import expected_bits_lost, recovery
+from neuromodels.fits.truth.recovery import _ceilings, expected_bits_lost, recovery
 from neuromodels.fits.truth.recovery_text import recovery_text
 
 LN = {"history": 0.12, "temporal_basis": 5}
@@ -166,9 +166,24 @@ def test_the_true_ceiling_is_that_of_poisson_counts_and_the_estimate_agrees():
     found = recovery(fit, world.recording).isel(stimulus=0)
     rate = world.recording.test["true_rate"].values[12:]
     closed = np.sqrt(rate.var(0) / (rate.var(0) + rate.mean(0) / 20))
-    np.testing.assert_allclose(found["ceiling_true"], closed, atol=0.01)
+    # Levels of trials are measured, each to 15 %: 0.01 in the ceiling of 20.
+    np.testing.assert_allclose(found["ceiling_true"], closed, atol=0.03)
     np.testing.assert_allclose(found["ceiling_estimated"], closed, atol=0.03)
     np.testing.assert_allclose(found["r_true"], closed, atol=0.03)
+
+
+def test_a_gain_common_to_a_whole_trial_does_not_lower_the_true_ceiling():
+    rng = np.random.default_rng(3)
+    rate = rng.gamma(1.0, 0.3, (3000, 2))
+    level = np.linspace(0.4, 1.6, 12)
+    drawn = rng.poisson(level[:, None, None] * rate, (60, 12, *rate.shape)).mean(1)
+    brute = np.mean([[np.corrcoef(r[:, n], rate[:, n])[0, 1] for n in (0, 1)] for r in drawn], 0)
+    trials = rng.poisson(level[:, None, None] * rate).astype(float)
+    found = _ceilings(rate, trials)[0]
+    np.testing.assert_allclose(found, brute, atol=0.004)
+    # A trial that was not recorded, and one that was cut short.
+    trials[3], trials[4, 2000:] = np.nan, np.nan
+    np.testing.assert_allclose(_ceilings(rate, trials)[0], brute, atol=0.015)
 
 
 def test_an_ln_filter_and_its_rate_are_recovered_from_white_noise():
