@@ -52,7 +52,7 @@ def simulate_retina(
     seed: int = 0,
     bin_width=None,
     stimulus_parameters=None,
-    train_runs: int = 16,
+    train_runs: int = 32,
     test_runs: int = 1000,
     parameters: RetinaParameters | None = None,
     **changes,

@@ -13,6 +13,7 @@ from neuromodels.datasets.simulated.parameters import RetinaParameters
 
 LARGEST_MEAN = 20.0  # expected count of a step above which Poisson cells count as run away
 
+ROOM = 1024  # steps between two moves of what past spikes add
 CALM = "Weaken coupling_within or drive_sd, or strengthen the refractory history."
 
 
@@ -24,7 +25,8 @@ class SpikingStage:
     ----------
     first : (neuron + 1,)
         Where the targets of every source begin in `target` and `kernel`.
-    target : (pair,)
+    target, length : (pair,)
+        Target of each pair, and lags of its kernel.
     kernel : (pair, lag)
         Row of lag 1 first.
     softplus, binomial : bool
@@ -36,6 +38,7 @@ class SpikingStage:
 
     first: np.ndarray
     target: np.ndarray
+    length: np.ndarray
     kernel: np.ndarray
     softplus: bool
     binomial: bool
@@ -74,11 +77,13 @@ def make_stage(anatomy: Anatomy, parameters: RetinaParameters) -> SpikingStage:
     kernels[:, :, : len(coupling)] = coupling.transpose(1, 2, 0)
     kernels[np.arange(n), np.arange(n), : len(history)] += history.T
     source, target = np.nonzero(kernels.any(axis=2))
+    kernels = np.ascontiguousarray(kernels[source, target]).reshape(len(source), n_lags)
     binomial = parameters.noise == "binomial"
     return SpikingStage(
         first=np.searchsorted(source, np.arange(n + 1)),
         target=target.astype(np.int64),
-        kernel=np.ascontiguousarray(kernels[source, target]).reshape(len(source), n_lags),
+        length=n_lags - np.argmax(kernels[:, ::-1] != 0, axis=1),
+        kernel=kernels,
         softplus=parameters.output == "softplus",
         binomial=binomial,
         scale=parameters.rate_scale_hz * parameters.dt,
@@ -134,6 +139,7 @@ def add_run(
         gain,
         stage.first,
         stage.target,
+        stage.length,
         stage.kernel,
         stage.softplus,
         stage.binomial,
@@ -148,21 +154,38 @@ def add_run(
 # Plain arguments, because a compiled function takes no dataclass.
 @njit(cache=True, error_model="numpy")
 def _run(
-    drive, factor, gain, first, target, kernel, softplus, binomial, scale, cap, rng, counts, rates
+    drive,
+    factor,
+    gain,
+    first,
+    target,
+    length,
+    kernel,
+    softplus,
+    binomial,
+    scale,
+    cap,
+    rng,
+    counts,
+    rates,
 ):
     n_steps, n = drive.shape
     n_lags = kernel.shape[1]
-    # Ring of what past spikes add to each of the next steps; slot `now` is that of this step.
-    waiting = np.zeros((n, n_lags))
+    # What past spikes add to the steps to come: column `now` is this step's. When the room is used
+    # up, what waits is moved to the front.
+    waiting = np.zeros((n, ROOM + n_lags))
     now, n_capped = 0, 0
     for t in range(n_steps):
         for i in range(n):
             u = drive[t, i] + waiting[i, now]
-            waiting[i, now] = 0.0
-            if softplus:
-                out = np.log1p(np.exp(u)) if u < 30.0 else u
-            else:
+            if not softplus:
                 out = np.exp(u) if u < 100.0 else np.inf
+            elif u > 30.0:
+                out = u
+            elif u > -17.0:
+                out = np.log(1.0 + np.exp(u))
+            else:  # here the exponential differs by less than 3e-8 of it
+                out = np.exp(u)
             mean = scale * out * factor[t, i] * gain[t]
             if mean > cap:
                 mean = cap
@@ -170,18 +193,19 @@ def _run(
             rates[t, i] += mean
             counts[t, i] = _count(mean, cap if binomial else 0.0, rng.random())
         for j in range(n):
-            count = counts[t, j]
-            if count:
+            count = float(counts[t, j])
+            if count > 0:
                 for pair in range(first[j], first[j + 1]):
-                    slots = waiting[target[pair]]
-                    # Lag 1 belongs into the next slot; the last lag into this one, now free.
-                    split = n_lags - now - 1
-                    for lag in range(split):
-                        slots[now + 1 + lag] += count * kernel[pair, lag]
-                    for lag in range(split, n_lags):
-                        slots[lag - split] += count * kernel[pair, lag]
+                    coming = waiting[target[pair], now + 1 : now + 1 + length[pair]]
+                    added = kernel[pair]
+                    for lag in range(coming.size):
+                        coming[lag] += count * added[lag]
         now += 1
-        if now == n_lags:
+        if now == ROOM:
+            for i in range(n):
+                for lag in range(n_lags):
+                    waiting[i, lag] = waiting[i, ROOM + lag]
+                waiting[i, n_lags:] = 0.0
             now = 0
     return n_capped
 

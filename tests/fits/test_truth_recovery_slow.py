@@ -168,7 +168,7 @@ def test_a_cnn_fitted_to_a_cnn_reaches_its_rate(seed):
 # --- the simulated retina ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_couplings_of_a_simulated_retina_are_recovered_where_a_glm_is_the_truth(seed):
     # 30 minutes, 8 cells, 42 to 48 true couplings of both signs in its 56 pairs.
     recording = nm.simulate_retina(
@@ -208,7 +208,7 @@ def test_the_cnn_recovers_the_rate_of_the_simulated_retina_and_more_of_it_than_l
         nm.models.glm(**window),
         nm.models.retina_cnn(**window, channels=(8, 16)),
     ]
-    penalties = {"ridge": [1e-2, 1e-3], "smoothness": [0.0, 1e-2]}
+    penalties = {"ridge": [1e-2], "smoothness": [1e-2]}
     options = {"ln": penalties, "glm": penalties, "retina-cnn": {"epochs": 8}}
     comparison = nm.compare(recording, models, options=options, **QUIET)
     cc_norm = comparison.scores.sel(metric="cc_norm").mean("neuron")
