@@ -78,5 +78,6 @@ def _window_hashes(prints: np.ndarray, length: int) -> np.ndarray:
 
 
 def _is_telling(stretch: np.ndarray) -> bool:
+    # Two pictures can only take turns: full-field flicker of black and white is alike everywhere.
     distinct = np.unique(stretch).size
-    return distinct >= min(FEW_PICTURES, stretch.size) or (distinct > 1 and stretch.size >= 20)
+    return distinct >= min(FEW_PICTURES, stretch.size) or (distinct > 2 and stretch.size >= 20)

@@ -193,6 +193,13 @@ def test_blank_or_alternating_stretches_are_no_overlap(period):
     assert report.errors == ()
 
 
+def test_black_and_white_flicker_of_the_whole_field_is_no_overlap():
+    # Each change once, two pictures always alternate: that says nothing about their sequence.
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(0, 2, (n, 1, 1), dtype="u1") for n in (N, 200))
+    assert sound(train, test_stimulus=test).validate().errors == ()
+
+
 def test_pictures_that_recur_one_by_one_are_no_overlap():
     rng = np.random.default_rng(0)
     bank = rng.random((20, 4, 4)).astype("f4")
