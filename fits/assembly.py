@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.analysis import ceilings, halves
+from neuromodels.analysis.ceiling_intervals import ceiling_interval, mean_ceiling_interval
 from neuromodels.analysis.metrics import METRICS, explainable_fraction
 from neuromodels.fits.comparison import ON, node_name
 from neuromodels.fits.fit import Fit, with_units
@@ -113,6 +114,8 @@ def _ceilings(
         "signal_power_error": empty,
         "gate": np.zeros(n_neurons, dtype=np.int8),
         "non_stationary": np.zeros(n_neurons, dtype=np.int8),
+        "ceiling_low": empty,
+        "ceiling_high": empty,
     }
     if observed is None or observed.n_trials < 2 or not observed.scored.any():
         return found, facts
@@ -143,10 +146,23 @@ def _ceilings(
         "signal_power_error": np.asarray(power[1]),
         "gate": ceilings.gate(responses).astype(np.int8),
     }
+    interval = ceiling_interval(responses)
+    if not isinstance(interval, str):
+        facts |= {"ceiling_low": interval.low, "ceiling_high": interval.high}
     if observed.n_trials >= 4:
         stationarity = halves.stationarity(responses)
         facts["non_stationary"] = stationarity.non_stationary.astype(np.int8)
     return found, facts
+
+
+def _mean_ceiling(observed: Observed | None) -> dict[str, Any]:
+    """Interval of the mean ceiling over cells, or why there is none, as attributes."""
+    if observed is None or observed.n_trials < 2 or not observed.scored.any():
+        return {}
+    found = mean_ceiling_interval(observed.response[:, observed.scored])
+    if isinstance(found, str):
+        return {"no_ceiling_interval": found}
+    return {"mean_ceiling_low": found.low, "mean_ceiling_high": found.high}
 
 
 def _metric_coords(columns: tuple[Score, ...]) -> dict[str, Any]:
@@ -294,6 +310,7 @@ class Assembly:
             "headline_metric": on_heldout if heldout is not None else "cc_norm",
             "headline_reduction": "ratio" if few and low else "mean",
             "n_trials": 0 if test is None else test.n_trials,
+            **_mean_ceiling(test),
             "heldout_scored_s": 0.0 if heldout is None else float(heldout.scored.sum() * width),
             "test_scored_s": 0.0 if test is None else float(test.scored.sum() * width),
             "interval": "95 %, jack-knife-t over 3 s pieces, widened by their dependence",

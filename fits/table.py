@@ -168,7 +168,10 @@ class _Table:
         ]
         ceiling = self.details["ceiling"]
         highest = number(float(ceiling.sel(ceiling_kind="cc_max").mean()), 3)
-        rows.append(["ceiling", "", highest, "1", "" if self.count else "1"])
+        low, high = (self.facts.get(f"mean_ceiling_{end}", np.nan) for end in ("low", "high"))
+        known = np.isfinite(low) and np.isfinite(high)
+        sure = f"of r; 95 % interval {number(low, 3)} to {number(high, 3)}" if known else "of r"
+        rows.append(["ceiling", sure, highest, "1", "" if self.count else "1"])
         if not self.count:
             return headings, rows
         bits = float(ceiling.sel(ceiling_kind="leave_one_out_bits_per_spike").mean())
