@@ -38,6 +38,7 @@ class ComparisonSet:
 
     def __init__(self, tree: xr.DataTree):
         self.tree = tree
+        self._members: dict[str, Comparison] = {}
 
     @property
     def attrs(self) -> Mapping[str, Any]:
@@ -62,8 +63,10 @@ class ComparisonSet:
                 where="comparison set",
                 remedy=nearest(str(name), self.names),
             )
-        # A copy, of the tree alone, is a root of its own and can be written as a file.
-        return Comparison(self.tree[f"{MEMBERS}/{name}"].copy())
+        if name not in self._members:
+            # A copy, of the tree alone, is a root of its own and can be written as a file.
+            self._members[name] = Comparison(self.tree[f"{MEMBERS}/{name}"].copy())
+        return self._members[name]
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from functools import cache
 from small_fits import CONVEX, NETWORK
 from small_recording import small_recording
 
-MODELS = ("ln", "retina-cnn", "retina-cnn-shared")
+MODELS = ("ln", "retina-cnn-shared")
 #: Those of "retina-cnn" serve the shared core too.
 OPTIONS = {"ln": CONVEX, "retina-cnn": NETWORK | {"channels": [2, 3]}}
 ANIMALS = ("m1", "m1", "m2")
