@@ -95,7 +95,8 @@ def test_an_unknown_command_or_option_is_bad_input(run):
 def test_models_lists_each_model_and_preset_in_a_line(run):
     result = run("models")
     assert (result.code, result.complaints) == (0, "")
-    lines = result.out.splitlines()
+    *lines, blank, covariates = result.out.splitlines()
+    assert not blank and "+running" in covariates
     names = [line.split()[0] for line in lines]
     assert {"ln", "glm", "glm-coupled", "retina-cnn", "retina-cnn:mcintosh2016"} <= set(names)
     assert all(len(line.split()) > 3 for line in lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,9 +50,9 @@ KNOWN = {
     "glm": Look("#009E73", "s", (0, (1.2, 0.9))),
     "glm-coupled": Look("#B5327F", "^", (0, (5, 1.2, 1.2, 1.2))),
     "retina-cnn": Look("#0B3C7D", "D", "-"),
+    "retina-cnn-shared": Look("#56B4E9", "v", (0, (7, 1.5))),
 }
 OTHERS = (
-    Look("#56B4E9", "v", (0, (7, 1.5))),
     Look("#8C510A", "P", (0, (2.5, 1))),
     Look("#7A5FA8", "X", (0, (7, 1.2, 1.2, 1.2, 1.2, 1.2))),
     Look("#5F6B1B", "<", (0, (1, 1.8))),
@@ -127,7 +128,8 @@ def looks(models: Iterable[str]) -> dict[str, Look]:
     models = list(models)
     found = {model: KNOWN[model] for model in models if model in KNOWN}
     for model in models:
-        kind = model.split(":")[0].split("(")[0]
+        # ln:preset, ln (2), ln+running and ln@noise are kinds of ln.
+        kind = re.split(r"[:(+@]", model)[0].strip()
         if model not in found and kind in KNOWN and KNOWN[kind] not in found.values():
             found[model] = KNOWN[kind]
     rest = [model for model in models if model not in found]

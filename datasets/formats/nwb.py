@@ -12,6 +12,7 @@ from neuromodels.datasets.covariates import attach_series
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.formats.nwb_behaviour import read_behaviour
 from neuromodels.datasets.formats.nwb_choice import Chosen, choose
+from neuromodels.datasets.formats.nwb_copy import NO_SUBJECT
 from neuromodels.datasets.formats.nwb_data import Reading
 from neuromodels.datasets.formats.nwb_presentations import (
     Presentations,
@@ -357,6 +358,9 @@ def _about(nwb) -> dict:
     species = getattr(nwb.subject, "species", None) if nwb.subject is not None else None
     if species:
         attrs["species"] = str(species)
+    subject = getattr(nwb.subject, "subject_id", None) if nwb.subject is not None else None
+    if subject and subject != NO_SUBJECT:
+        attrs["subject_id"] = str(subject)
     groups = nwb.electrode_groups or {}
     areas = sorted({str(group.location) for group in groups.values() if group.location})
     if 0 < len(areas) <= 5:

@@ -19,6 +19,7 @@ from neuromodels.datasets.stored_values import (
     value_bytes,
 )
 
+NO_SUBJECT = "not-stated"  # NWB demands an id
 MARK = "neuromodels_nwb"  # attribute of the root: version of the copy
 MANIFEST = "neuromodels"  # name of the copy's description in /scratch
 # Axes of frames: NWB has (frame, x, y[, channel]), a recording (frame, [channel,] y, x).

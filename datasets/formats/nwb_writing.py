@@ -20,7 +20,7 @@ import xarray as xr
 
 from neuromodels.datasets.blocks import block_runs, stored_width
 from neuromodels.datasets.formats.nwb_behaviour import session_covariates
-from neuromodels.datasets.formats.nwb_copy import MARK, NWB_AXES, add_copy, pieces_of
+from neuromodels.datasets.formats.nwb_copy import MARK, NO_SUBJECT, NWB_AXES, add_copy, pieces_of
 from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.seal import seal
 from neuromodels.datasets.steady_file import SteadyFile
@@ -135,7 +135,7 @@ def _new_file(recording: Recording):
     species = SPECIES.get(species.lower(), species)
     known = re.fullmatch(r"[A-Z][a-z]+ [a-z]+", species) is not None
     nwb.subject = Subject(
-        subject_id=re.sub(r"\W+", "-", str(attrs.get("subject_id") or "not-stated")),
+        subject_id=re.sub(r"\W+", "-", str(attrs.get("subject_id") or NO_SUBJECT)),
         species=species if known else ANY_SPECIES,
         sex="U",
         age=ANY_AGE,

@@ -102,7 +102,8 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
     Raises
     ------
     InputError
-        The recording is no simulation, or the models were fitted to another one.
+        The result is no fit and no comparison, the recording is no simulation, or the models were
+        fitted to another one.
 
     Notes
     -----
@@ -151,6 +152,12 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
 def _fits(result: Fit | Comparison) -> dict[tuple[str, int], Fit]:
     if isinstance(result, Fit):
         return {(result.label, int(result.attrs["seed"])): result}
+    if not isinstance(result, Comparison):
+        raise InputError(
+            f"is {type(result).__name__}, neither a fit nor a comparison.",
+            where="recovery: result",
+            remedy="Of several recordings, give one member and its recording: result['NAME'].",
+        )
     return {(m, seed): result.fit(m, seed) for m in result.models for seed in result.seeds}
 
 

@@ -56,6 +56,7 @@ def test_sizes_units_and_labels(retina):
     np.testing.assert_array_equal(recording.tree["depth"].values, [0, 10, 20, 30, 40])
     assert recording.train["stimulus"].attrs["units"] == "grey value"
     assert recording.attrs["species"] == "Mus musculus"
+    assert recording.attrs["subject_id"] == "m1"
     assert recording.attrs["format"].startswith("NWB 2")
     assert "20 trials with identical frames" in recording.test.attrs["selection"]
     report = recording.validate()

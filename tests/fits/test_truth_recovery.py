@@ -289,6 +289,12 @@ def test_a_recording_that_is_no_simulation_is_refused():
         recovery(fit, recording)
 
 
+def test_what_is_no_single_result_is_refused():
+    world, fit = ln_fit()
+    with pytest.raises(nm.InputError, match="give one member and its recording"):
+        recovery([fit], world.recording)
+
+
 def test_another_simulation_is_refused():
     _, fit = ln_fit()
     with pytest.raises(nm.InputError, match="not the recording that the models were fitted to"):
