@@ -196,16 +196,17 @@ def test_another_file_is_never_unpickled(tmp_path, monkeypatch):
 
 def crossings_on_a_fine_grid(signal, threshold, fine=2000):
     """ON and OFF times (frames) of one signal, by walking along its straight lines."""
-    level, found = signal[0], []
+    # Levels are counted: a signal that comes back to where it was meets the very same one.
+    start, n, found = signal[0], 0, []
     for frame in range(1, len(signal)):
         a, b = signal[frame - 1], signal[frame]
         for k in range(1, fine + 1):
             now = a + (b - a) * k / fine
-            while now >= level + threshold:
-                level += threshold
+            while now >= start + (n + 1) * threshold:
+                n += 1
                 found.append((frame - 1 + k / fine, 0))
-            while now <= level - threshold:
-                level -= threshold
+            while now <= start + (n - 1) * threshold:
+                n -= 1
                 found.append((frame - 1 + k / fine, 1))
     return found
 
