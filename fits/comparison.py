@@ -153,14 +153,14 @@ class Comparison:
         return write_tree(self.tree, path, overwrite=overwrite)
 
     def __str__(self) -> str:
-        from neuromodels.fits.table import comparison_text
+        from neuromodels.fits.table_text import comparison_text
 
         return comparison_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from neuromodels.fits.table import comparison_html
+        from neuromodels.fits.table_text import comparison_html
 
         return comparison_html(self)
 

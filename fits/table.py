@@ -1,8 +1,7 @@
-"""The comparison as a table that a person likes to read, in a terminal or a notebook."""
+"""What the table of a comparison says: rows, notes and conclusions, however they are shown."""
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +53,14 @@ def cells_of(n: int) -> str:
     return "1 cell" if n == 1 else f"{n} cells"
 
 
-class _Table:
-    """Lines of a comparison, shared by the terminal and the notebook."""
+class Table:
+    """Rows, notes and conclusions of a comparison on one stimulus.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        As scored on that stimulus.
+    """
 
     def __init__(self, comparison: Comparison):
         self.comparison = comparison
@@ -265,7 +270,7 @@ class _Table:
                 f"tests whether movie and {clocked} are on one clock, and shows how reliable the "
                 "cells are."
             )
-        name = heading(metric)
+        name, given = heading(metric), self._given(best, second)
         pair = self.comparison.differences["population"].sel(
             metric=metric, reduction=self.reduction
         )
@@ -277,21 +282,26 @@ class _Table:
         # Sorting NaN is undefined, and without an interval nothing is claimed.
         if not np.isfinite([low, high]).all():
             return (
-                f"From the stimulus, {best} scores highest ({value:+.2f} {name} over {second}), "
+                f"{given}{best} scores highest ({value:+.2f} {name} over {second}), "
                 "but this test is too short to say whether that would hold on another stretch."
                 if abs(value) >= 0.005
-                else f"From the stimulus, {best} and {second} score the same to two digits."
+                else f"{given}{best} and {second} score the same to two digits."
             )
         where = "on held-out blocks of this recording"
         if low > 0:
             return (
-                f"From the stimulus, {best} predicts better than {second} {where}: "
+                f"{given}{best} predicts better than {second} {where}: "
                 f"{value:+.2f} {name}, 95 % interval {low:+.2f} to {high:+.2f}."
             )
         return (
-            f"From the stimulus, {best} and {second} cannot be told apart {where}: "
+            f"{given}{best} and {second} cannot be told apart {where}: "
             f"{value:+.2f} {name}, 95 % interval {low:+.2f} to {high:+.2f}."
         )
+
+    def _given(self, *models: str) -> str:
+        """How a sentence on models begins that see no more than the stimulus; else nothing."""
+        alike = all(self.told(model) == "stimulus" for model in models)
+        return "From the stimulus, " if alike else ""
 
     def _about_ceiling(self) -> str:
         ceiling = float(self.details["ceiling"].sel(ceiling_kind="cc_max").mean())
@@ -320,214 +330,3 @@ class _Table:
             f"test movie: {self.facts['test_scored_s']:.3g} s x {self.facts['n_trials']} repeats, "
             f"{self.pooling('pearson_r')}"
         )
-
-
-def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
-    """The comparison for a terminal.
-
-    Parameters
-    ----------
-    comparison : Comparison
-        What `nm.compare` gave.
-    all_scores : bool
-        Also every other score, per neuron.
-
-    Returns
-    -------
-    str
-        Lines. Of several stimuli each has a table, and the last one puts them side by side.
-    """
-    tables = {name: _Table(comparison.on(name)) for name in comparison.stimuli}
-    lines: list[str] = []
-    for stimulus, table in tables.items():
-        if len(tables) > 1:
-            lines += [*([""] if lines else []), f"scored on {stimulus}"]
-        lines += _table_lines(table)
-        lines += [f"note: {note}" for note in table.notes_on_scores()]
-        if len(tables) > 1:
-            lines += table.conclusions()
-    last = list(tables.values())[-1]
-    if len(tables) > 1:
-        lines += ["", *_side_by_side(tables), ""]
-    lines += [f"note: {note}" for note in last.notes_on_fits()]
-    if len(tables) == 1:
-        lines += ["", *last.conclusions()]
-    if all_scores:
-        for stimulus, table in tables.items():
-            lines += ["", *([f"scored on {stimulus}"] if len(tables) > 1 else [])]
-            lines += _all_scores(table)
-    return "\n".join(lines)
-
-
-def _table_lines(table: _Table) -> list[str]:
-    comparison, differences = table.comparison, table.differences()
-    width = max(20, *(len(model) for model in comparison.models), *(len(p) for p, _ in differences))
-    lines: list[str] = []
-    if table.facts["heldout_scored_s"]:
-        lines.append(f"{table.headline():<68}{heading(table.metric)}")
-        lines += [f"  {name:<{width}}  {what:<43} {score}" for name, what, score in table.heldout()]
-        lines += [
-            f"  {pair:<{width}}  {'paired by cell and time':<43} {score}"
-            for pair, score in differences
-        ]
-        for name, what, score in table.conditional():
-            lines.append(f"  {name:<{width}}  {what:<43} {score}  (another question: not compared)")
-    if table.facts["n_trials"] > 1:
-        headings, rows = table.on_test()
-        lines.append(f"{table.test_headline():<68}" + "".join(f"{h:<11}" for h in headings))
-        for name, mode, *values in rows:
-            cells = "".join(f"{value:<11}" for value in values)
-            lines.append(f"  {name:<{width}}  {mode:<43} {cells}".rstrip())
-    return lines
-
-
-def _side_by_side(tables: dict[str, _Table]) -> list[str]:
-    """One score of all models on all stimuli: rows are models, columns what they are scored on."""
-    lines = []
-    main = next(iter(tables.values())).metric
-    across = {
-        main: f"{heading(main)}, held out",
-        f"{main}_adjusted": "the same, gain and offset refitted there",
-        "cc_norm": "CC_norm, repeats",
-    }
-    for metric, about in across.items():
-        columns = {
-            name: [
-                table.value(model, metric) if metric in table.details["metric"] else np.nan
-                for model in table.comparison.models
-            ]
-            for name, table in tables.items()
-        }
-        if not any(np.isfinite(values).any() for values in columns.values()):
-            continue
-        models = next(iter(tables.values())).comparison.models
-        width = max(44, *(len(model) for model in models))
-        wide = max(11, *(len(name) + 2 for name in tables))
-        heads = "".join(f"{name:>{wide}}" for name in tables)
-        lines.append(f"{about:<{width + 2}}{heads}")
-        for index, model in enumerate(models):
-            cells = "".join(f"{number(values[index]):>{wide}}" for values in columns.values())
-            lines.append(f"  {model:<{width}}{cells}")
-    return lines
-
-
-def _all_scores(table: _Table) -> list[str]:
-    details = table.details
-    lines = []
-    for metric in details["metric"].values:
-        data, unit = (str(details[name].sel(metric=metric).values) for name in ("data", "unit"))
-        lines.append(
-            f"{metric}   ({data}{'' if unit == '1' else ', ' + unit}; mean over cells, ratio of "
-            f"sums, then per cell: {', '.join(details['neuron'].values.astype(str))})"
-        )
-        for model in table.comparison.models:
-            reason = str(details["reason"].sel(model=model, metric=metric).values)
-            if reason:
-                lines.append(f"  {model:<22} – ({reason})")
-                continue
-            pooled = table.population.sel(model=model, metric=metric, part="value")
-            each = table.comparison.scores.sel(model=model, metric=metric).values
-            cells = " ".join(number(value, 3) for value in each)
-            pair = " ".join(number(float(pooled.sel(reduction=r)), 3) for r in ("mean", "ratio"))
-            lines.append(f"  {model:<22} {pair}   {cells}")
-    lines += _distances(table)
-    lines.append("ceilings   (per cell)")
-    for name in details["ceiling"].coords["ceiling_kind"].values:
-        cells = " ".join(number(v, 3) for v in details["ceiling"].sel(ceiling_kind=name).values)
-        lines.append(f"  {name:<29} {cells}")
-    return lines
-
-
-def _distances(table: _Table) -> list[str]:
-    """Distances between spike trains, beside what gives them a meaning."""
-    lines = []
-    for model in table.comparison.models:
-        tree = table.comparison.fit(model).tree
-        if "distances" not in tree.children:
-            continue
-        found = tree["distances"].to_dataset()
-        role, pairs = found.attrs["role"], found.attrs["n_pairs"]
-        about = f"{role}, {pairs} pairs, per second; mean over cells, then per cell"
-        lines.append(f"spike trains of {model}   ({about})")
-        for measure in found["measure"].values:
-            for pair in found["pair"].values:
-                each = found["distance"].sel(measure=measure, pair=pair).values
-                cells = " ".join(number(value, 1) for value in (each.mean(), *each))
-                lines.append(f"  {measure!s:<15} {pair!s:<22} {cells}")
-    return lines
-
-
-def comparison_html(comparison: Comparison) -> str:
-    """The comparison for a notebook."""
-    tables = {name: _Table(comparison.on(name)) for name in comparison.stimuli}
-    parts = []
-    for stimulus, table in tables.items():
-        if len(tables) > 1:
-            parts.append(f"<p>scored on {html.escape(stimulus)}</p>")
-        parts += _table_html(table)
-        said = [f"note: {note}" for note in table.notes_on_scores()] + table.conclusions()
-        parts += [f"<p>{html.escape(sentence)}</p>" for sentence in said]
-    for note in next(iter(tables.values())).notes_on_fits():
-        parts.append(f"<p>note: {html.escape(note)}</p>")
-    return "<div>" + "".join(parts) + "</div>"
-
-
-def _table_html(table: _Table) -> list[str]:
-    def row(cells: list[str], tag: str = "td") -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-    parts = []
-    if table.facts["heldout_scored_s"]:
-        rows = [row(["model", "sees", heading(table.metric)], "th")]
-        rows += [row(list(cells)) for cells in (*table.heldout(), *table.conditional())]
-        rows += [
-            row([pair, "paired by cell and time", score]) for pair, score in table.differences()
-        ]
-        parts.append(f"<p>{html.escape(table.headline())}</p><table>{''.join(rows)}</table>")
-    if table.facts["n_trials"] > 1:
-        headings, body = table.on_test()
-        rows = [row(["model", "", *headings], "th"), *(row(cells) for cells in body)]
-        parts.append(f"<p>{html.escape(table.test_headline())}</p><table>{''.join(rows)}</table>")
-    return parts
-
-
-def comparison_summary(comparison: Comparison) -> dict[str, Any]:
-    """The scores for programs; those on further stimuli under their names."""
-    found = _summary(comparison.on(comparison.stimuli[0]))
-    if len(comparison.stimuli) > 1:
-        found["on"] = {name: _summary(comparison.on(name)) for name in comparison.stimuli}
-    return found
-
-
-def _summary(comparison: Comparison) -> dict[str, Any]:
-    details = comparison.details
-    population = details["population"].mean(("seed", "fold"), skipna=False)
-    models = {}
-    for model in comparison.models:
-        rows = {}
-        for metric in details["metric"].values:
-            reason = str(details["reason"].sel(model=model, metric=metric).values)
-            cell = population.sel(model=model, metric=metric)
-            rows[str(metric)] = {
-                "mean_over_cells": dict(
-                    zip(
-                        ("value", "standard_error", "low", "high"),
-                        cell.sel(reduction="mean").values.tolist(),
-                        strict=True,
-                    )
-                ),
-                "ratio_of_sums": float(cell.sel(reduction="ratio", part="value")),
-                "per_neuron": comparison.scores.sel(model=model, metric=metric).values.tolist(),
-                "missing_because": reason or None,
-            }
-        models[model] = rows
-    ceiling = details["ceiling"]
-    return {
-        "neurons": details["neuron"].values.tolist(),
-        "models": models,
-        "ceilings": {
-            str(name): ceiling.sel(ceiling_kind=name).values.tolist()
-            for name in ceiling["ceiling_kind"].values
-        },
-        "notes": list(comparison.attrs.get("notes", [])),
-    }

@@ -104,8 +104,8 @@ def moving_bars(
                 f"{wide:g} µm is wider than the screen, {extent:g} µm in direction {towards:g} deg",
                 "Make the bar narrower, or the screen larger.",
             )
+    gap = screen.frames_of(not_negative(pause, f"{where}: pause", "s, from 0"), "pause", 0)
     if motion == "sweep":
-        gap = round(not_negative(pause, f"{where}: pause", "s, from 0") * screen.frame_rate)
         at_random = rng if direction is None else None
         position, which, starts = _sweeps(screen, choices, fast, wide, gap, at_random)
     else:
@@ -149,7 +149,8 @@ def _sweeps(screen: Screen, choices, speed: float, width: float, gap: int, rng):
     while frame < screen.n_frames:
         chosen = len(starts) % len(choices) if rng is None else int(rng.integers(len(choices)))
         way = screen.extent_along(choices[chosen]) + width
-        n = math.ceil(way / speed * screen.frame_rate - 1e-9)
+        # A bar may be so slow that the movie ends long before it has crossed.
+        n = math.ceil(min(way / speed * screen.frame_rate - 1e-9, screen.n_frames + 3))
         if n < 3:
             raise screen.wrong(
                 "speed",

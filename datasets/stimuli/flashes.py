@@ -72,7 +72,7 @@ def flash(
     on = _seconds_in_frames(screen, flash_duration, "flash_duration")
     every = _seconds_in_frames(screen, period, "period")
     _apart(screen, on, every)
-    first = round(not_negative(delay, f"{where}: delay", "s") * screen.frame_rate)
+    first = screen.frames_of(not_negative(delay, f"{where}: delay", "s"), "delay", 0)
     if first >= screen.n_frames:
         raise screen.wrong("delay", f"{delay:g} s is the end of the movie", "Make it shorter.")
     starts = np.arange(first, screen.n_frames, every)
@@ -214,6 +214,10 @@ def _lit(n_frames: int, starts: np.ndarray, on: int) -> np.ndarray:
 
 
 def _spot(screen: Screen, diameter, position) -> np.ndarray:
+    centre = list(position) if isinstance(position, (list, tuple, np.ndarray)) else []
+    if len(centre) != 2:
+        raise screen.wrong("position", f"is {position!r}"[:80], "Give (y, x) in µm.")
+    y, x = (number(value, f"{screen.where}: position", "(y, x) in µm") for value in centre)
     if diameter is None:
         return np.ones(screen.size, dtype=bool)
     across = positive(diameter, f"{screen.where}: diameter", "µm")
@@ -223,10 +227,6 @@ def _spot(screen: Screen, diameter, position) -> np.ndarray:
             f"{across:g} µm is wider than the screen of {max(screen.extent):g} µm",
             "Make it smaller, or leave it out for the full field.",
         )
-    centre = list(position) if isinstance(position, (list, tuple, np.ndarray)) else []
-    if len(centre) != 2:
-        raise screen.wrong("position", f"is {position!r}", "Give (y, x) in µm.")
-    y, x = (number(value, f"{screen.where}: position", "(y, x) in µm") for value in centre)
     spot = np.hypot(screen.y[:, None] - y, screen.x - x) <= across / 2
     if not spot.any():
         raise screen.wrong(

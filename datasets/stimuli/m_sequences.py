@@ -72,7 +72,7 @@ def m_sequence(
     stages = whole(order, ORDERS[0], f"{where}: order", "stages of the shift register")
     if stages > ORDERS[1]:
         raise InputError(
-            f"is {stages}: a period of {2**stages - 1:,} patterns",
+            f"is {stages}: a period of 2^{stages} - 1 patterns",
             where=f"{where}: order",
             remedy=f"Give {ORDERS[0]} to {ORDERS[1]}.",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,8 @@ def natural_movie(
     way = not_negative(jitter, f"{where}: jitter", "µm, from 0") / screen.pixel_size
     interval = positive(saccade_interval, f"{where}: saccade_interval", "seconds")
     factor = whole(shrink, 1, f"{where}: shrink", "pixels of an image per pixel of the screen")
+    if not isinstance(folder, (str, os.PathLike)):
+        raise screen.wrong("folder", f"is {folder!r}"[:80], "Give the path of a folder of images.")
     pictures = GreyPictures(folder)
     room = _room(screen, pictures, factor)
     rng = np.random.default_rng(seed_of(seed, where))
@@ -134,7 +137,8 @@ def _fixations(screen: Screen, interval: float, rng: np.random.Generator) -> np.
     """First frame of every fixation."""
     starts = [0]
     while True:
-        frames = max(1, round(rng.exponential(interval) * screen.frame_rate))
+        drawn = rng.exponential(interval) * screen.frame_rate
+        frames = max(1, round(min(drawn, screen.n_frames)))
         if starts[-1] + frames >= screen.n_frames:
             return np.array(starts)
         starts.append(starts[-1] + frames)

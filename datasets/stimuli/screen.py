@@ -16,9 +16,11 @@ from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.lazy_movies import MovieReader, movie_variable
 
 MOST_PIXELS = 2**24  # of one frame
-MOST_FRAMES = 10**9
+MOST_FRAMES = 10**8  # whose times take 2 GB
 FASTEST = 1e5  # frames per second
+PIXEL_UM = (1e-3, 1e6)
 LARGEST_SEED = 2**63
+LARGEST = np.finfo(np.float64).max
 AT_ONCE = 2**21  # pixels that are computed together
 
 
@@ -83,16 +85,20 @@ class Screen:
         step_y, step_x = heading(direction)
         return abs(step_y) * height + abs(step_x) * width
 
-    def frames_of(self, seconds: float, name: str) -> int:
+    def frames_of(self, seconds: float, name: str, least: int = 1) -> int:
         """A stretch of time as the nearest whole number of frames.
 
         Raises
         ------
         InputError
-            If it is shorter than half a frame.
+            If it is shorter than `least` frames, or longer than any movie.
         """
+        if seconds * self.frame_rate > MOST_FRAMES:
+            raise self.wrong(
+                name, f"is {seconds:g} s, more than {MOST_FRAMES:,} frames", "Give seconds."
+            )
         number = round(seconds * self.frame_rate)
-        if number < 1:
+        if number < least:
             raise self.wrong(
                 name,
                 f"{seconds:g} s is shorter than a frame of {1 / self.frame_rate:.4g} s",
@@ -137,6 +143,12 @@ def make_screen(where: str, *, duration, frame_rate, size, pixel_size) -> Screen
             remedy="Give whole numbers of pixels, (y, x), for example (20, 20).",
         )
     pixel = positive(pixel_size, f"{where}: pixel_size", "the side of a pixel in µm")
+    if not PIXEL_UM[0] <= pixel <= PIXEL_UM[1]:
+        raise InputError(
+            f"is {pixel:g} µm",
+            where=f"{where}: pixel_size",
+            remedy="Give the side of a pixel on the retina in µm, for example 50.",
+        )
     seconds = positive(duration, f"{where}: duration", "the length of the movie in s")
     if seconds * rate > MOST_FRAMES:
         raise InputError(
@@ -271,7 +283,8 @@ def number(value, where: str, meaning: str) -> float:
     InputError
     """
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if real and math.isfinite(value):
+    # A whole number of hundreds of digits is no float; comparing it with one works.
+    if real and abs(value) < math.inf and abs(value) <= LARGEST:
         return float(value)
     raise InputError(f"is {value!r}"[:80], where=where, remedy=f"Give {meaning}.")
 

@@ -84,7 +84,7 @@ def fit_command(
     """
     import neuromodels as nm
     from neuromodels.fits.options import make_request
-    from neuromodels.fits.table import comparison_summary
+    from neuromodels.fits.table_text import comparison_summary
 
     options = _config(config) | read_settings(settings)
     make_request(model, options)  # a wrong name is told before a large recording is opened
@@ -199,7 +199,7 @@ def _compare(
     all_scores: bool,
 ) -> None:
     import neuromodels as nm
-    from neuromodels.fits.table import comparison_summary, comparison_text
+    from neuromodels.fits.table_text import comparison_summary, comparison_text
 
     comparison = nm.compare(
         recording, models, out=out, progress=not (quiet or as_json), **arguments
@@ -308,7 +308,7 @@ def show_command(
 ) -> None:
     """Show the RESULT of fit, compare, train-spikes or reproduce, and draw its figures again."""
     import neuromodels as nm
-    from neuromodels.fits.table import comparison_summary, comparison_text
+    from neuromodels.fits.table_text import comparison_summary, comparison_text
 
     found = nm.load(result)
     if isinstance(found, nm.ComparisonSet):

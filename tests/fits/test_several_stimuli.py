@@ -11,7 +11,7 @@ from two_stimuli import two_stimuli
 import neuromodels as nm
 from neuromodels.datasets.arrays import recording_from_arrays
 from neuromodels.datasets.joining import join_stimuli
-from neuromodels.fits.table import comparison_summary, comparison_text
+from neuromodels.fits.table_text import comparison_summary, comparison_text
 from neuromodels.fits.task import prepare
 
 OPTIONS = {"history": 0.1, "temporal_basis": 6, "ridge": [1e-3], "smoothness": [0.0]}

@@ -15,7 +15,7 @@ from neuromodels.fits.progress import Progress
 from neuromodels.fits.spiking import as_trains, mixture, recorded_trains
 from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.spiking_training import SpikeTrainer, stretches
-from neuromodels.fits.table import comparison_text
+from neuromodels.fits.table_text import comparison_text
 from neuromodels.fits.task import prepare
 from neuromodels.models import ModelSpec
 from neuromodels.spiking.network import SpikingNetwork

@@ -17,7 +17,7 @@ from neuromodels.fits.networks import fit_network
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.predictions import predict_blocks
 from neuromodels.fits.progress import Progress
-from neuromodels.fits.table import comparison_text
+from neuromodels.fits.table_text import comparison_text
 from neuromodels.fits.task import prepare
 from neuromodels.fits.training import TrainingOptions
 
