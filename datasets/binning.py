@@ -33,9 +33,12 @@ def exact_bin_width(bin_width, where: str = "bin_width") -> Fraction:
         except (ValueError, ZeroDivisionError):
             raise InputError(f"is {bin_width!r}", where=where, remedy=remedy) from None
     else:
-        value = float(bin_width)
+        try:
+            value = float(bin_width)
+        except OverflowError:  # a whole number of more digits than a float holds
+            value = np.inf
         if not np.isfinite(value):
-            raise InputError(f"is {bin_width!r}", where=where, remedy=remedy)
+            raise InputError(f"is {bin_width!r}"[:80], where=where, remedy=remedy)
         exact = Fraction(value).limit_denominator(1_000_000)
         if value > 0 and abs(float(exact) - value) > 1e-9 * value:
             exact = Fraction(value).limit_denominator(10**12)

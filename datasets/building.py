@@ -172,6 +172,12 @@ def build_recording(
 
     nodes = {}
     for stimulus, members in roles.items():
+        if not str(stimulus).strip(". ") or "/" in str(stimulus):
+            raise InputError(
+                f"{stimulus!r} is no name for a stimulus",
+                where=source,
+                remedy="Take letters and digits; a slash would be a folder of the file.",
+            )
         shared = _shared_axes(stimulus, members, source)
         about = dict((stimulus_attrs or {}).get(stimulus, {}))
         about.setdefault("background", 0.0)

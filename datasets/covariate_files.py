@@ -170,7 +170,7 @@ def _file(path: str) -> tuple[str, Mapping[str, np.ndarray]]:
 
 def _npz(path: str, where: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, KeyError, BadZipFile) as error:
         objects = "allow_pickle" in str(error)
@@ -189,11 +189,24 @@ def _table(path: str, where: str) -> pd.DataFrame:
     try:
         with open(path, encoding="utf-8-sig") as file:
             heading = file.readline()
-        delimiter = max(",;\t", key=heading.count)
-        return pd.read_csv(path, sep=delimiter, encoding="utf-8-sig", skipinitialspace=True)
+        how = {
+            "sep": max(",;\t", key=heading.count),
+            "encoding": "utf-8-sig",
+            "skipinitialspace": True,
+        }
+        labels = pd.read_csv(path, header=None, nrows=1, dtype=str, **how).iloc[0].dropna()
+        table = pd.read_csv(path, **how)
     except (UnicodeDecodeError, ValueError, OSError) as error:  # pandas' errors are ValueErrors
         said = (str(error).strip().splitlines() or [""])[0][:120]
         raise InputError(f"is no table ({said})", where=where, remedy=READABLE) from error
+    # pandas would rename the second one.
+    if labels.duplicated().any():
+        raise InputError(
+            f"has two columns {labels[labels.duplicated()].iloc[0]!r}",
+            where=where,
+            remedy="Give every column a name of its own.",
+        )
+    return table
 
 
 def _numbers(column: pd.Series, where: str) -> np.ndarray:

@@ -21,6 +21,8 @@ from neuromodels.datasets.covariate_series import Series
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
 
+LONGER_BY = 500  # than the recording: more is taken for another unit of time
+
 
 def attach_covariates(
     recording: Recording, covariates, *, units=None, longest_gap: float | None = None, folder=None
@@ -87,6 +89,7 @@ def attach_covariates(
     for item in series:
         digest.update(f"{item.name}:{item.units}".encode())
         digest.update(item.times.tobytes() + item.values.tobytes())
+    digest.update(repr(longest_gap).encode())
     place = series[0].where.removeprefix("covariates").removeprefix(": ")
     said = f"covariates attached: {', '.join(item.name for item in series)}"
     return attach_series(
@@ -107,13 +110,15 @@ def attach_series(
     identity: str | None = None,
 ) -> Recording:
     """As `attach_covariates`, for series that were read and a recording on one clock."""
-    if longest_gap is not None and not longest_gap > 0:
+    known = isinstance(longest_gap, (int, float, np.number)) and longest_gap > 0
+    if longest_gap is not None and not known:
         raise InputError(
             f"is {longest_gap!r}", where="longest_gap", remedy="Give a positive number of seconds."
         )
     names = [item.name for item in series]
     check_names(names, series[0].where)
     notes = list(notes)
+    onsets = []
     nodes = {node.path: node.to_dataset(inherit=False) for node in recording.tree.subtree}
     for stimulus in recording.stimuli:
         for role in recording.roles(stimulus):
@@ -127,11 +132,13 @@ def attach_series(
                     "are unknown there (NaN; models take the mean)"
                 )
                 starts = np.full(node.sizes["time"], np.nan)
+            onsets += [np.nanmin(starts), np.nanmax(starts)] if np.isfinite(starts).any() else []
             values = np.empty((*starts.shape, len(series)), dtype=np.float32)
             for i, item in enumerate(series):
                 values[..., i] = item.binned(starts, width, longest_gap)
             units = [item.units for item in series]
-            nodes[place] = with_covariates(node, values, names, units, f"{series[0].where}")
+            nodes[place] = with_covariates(node, values, names, units, series[0].where)
+    notes += _other_clock(series, np.ptp(onsets) if onsets else 0.0)
     root = nodes["/"]
     earlier = root.attrs.get("notes") or []
     earlier = [earlier] if isinstance(earlier, str) else list(earlier)
@@ -139,6 +146,16 @@ def attach_series(
     about |= {} if identity is None else {"identity": identity}
     nodes["/"] = root.assign_attrs(about)
     return rebuilt(recording, nodes)
+
+
+def _other_clock(series: Sequence[Series], session_s: float) -> list[str]:
+    """Series that go on for so much longer than the session that their times are hardly seconds."""
+    return [
+        f"{item.name} lasts {item.times[-1] - item.times[0]:.4g} s, the recording "
+        f"{session_s:.4g} s: are its times in seconds?"
+        for item in series
+        if session_s and item.times[-1] - item.times[0] > LONGER_BY * session_s
+    ]
 
 
 def rebuilt(recording: Recording, nodes: Mapping[str, xr.Dataset]) -> Recording:

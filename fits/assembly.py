@@ -317,7 +317,10 @@ class Assembly:
         }
 
     def _comparable(self, one: str, two: str, score: Score) -> bool:
-        """Whether two scores were given the same spikes; sets of covariates are nested."""
+        """Whether two scores may be subtracted: those given recorded spikes, if given the same.
+
+        Stimulus and covariates are no reason against it: what they add is what is asked.
+        """
         if not score.conditional:
             return True
         seed = self.seeds[0]
@@ -352,7 +355,7 @@ class Assembly:
                 "reduction": list(REDUCTIONS),
                 "part": list(PARTS),
             },
-            attrs={"note": "NaN where the two models were given different inputs"},
+            attrs={"note": "NaN where the two models were given different recorded spikes"},
         )
 
     def nodes(self) -> dict[str, xr.Dataset]:

@@ -25,7 +25,7 @@ MODELS = ("ln", "glm", "retina-cnn")
 
 
 def compare(
-    recording: Recording | str | Path,
+    recording: Recording | str | Path | Sequence[Recording | str | Path],
     models: str | Sequence[str | ModelSpec] = MODELS,
     *,
     seed: int = 0,
@@ -88,8 +88,8 @@ def compare(
     requests = make_requests([m.strip() if isinstance(m, str) else m for m in models], options)
     data = {
         "bin_width": bin_width,
-        "learn_from": _names(learn_from),
-        "score_on": _names(score_on),
+        "learn_from": _names("learn_from", learn_from),
+        "score_on": _names("score_on", score_on),
     }
     keeping = {"out": out, "resume": resume, "overwrite": overwrite, "progress": progress}
     if isinstance(recording, list | tuple):
@@ -109,7 +109,7 @@ def compare(
 
 
 def fit(
-    recording: Recording | str | Path,
+    recording: Recording | str | Path | Sequence[Recording | str | Path],
     model: str | ModelSpec,
     *,
     seed: int = 0,
@@ -151,8 +151,8 @@ def fit(
     request = make_request(model, options)
     data = {
         "bin_width": bin_width,
-        "learn_from": None if learn_from is None else [learn_from],
-        "score_on": _names(score_on),
+        "learn_from": _names("learn_from", None if learn_from is None else [learn_from]),
+        "score_on": _names("score_on", score_on),
     }
     keeping = {"out": out, "resume": resume, "overwrite": overwrite, "progress": progress}
     if isinstance(recording, list | tuple):
@@ -172,11 +172,16 @@ def fit(
     return Fit(tree)
 
 
-def _names(given: str | Sequence[str] | None) -> list[str] | None:
+def _names(option: str, given: str | Sequence[str] | None) -> list[str] | None:
     """Names of stimuli from text with commas, or a sequence."""
     if given is None:
         return None
-    names = given.split(",") if isinstance(given, str) else list(given)
+    names = given.split(",") if isinstance(given, str) else given
+    named = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    if not named or not names:
+        raise OptionError(
+            f"{option} = {given!r} names no stimulus.", remedy="Give a name, or a list of names."
+        )
     return list(dict.fromkeys(name.strip() for name in names))
 
 
@@ -246,7 +251,8 @@ def predict(
     Returns
     -------
     xarray.DataTree
-        `rate (time, neuron)`, spikes per bin, in ``/STIMULUS/ROLE`` or ``/movie/all``.
+        `rate (time, neuron)`, spikes per bin or the units of the trace, in ``/STIMULUS/ROLE`` or
+        ``/movie/all``.
 
     Raises
     ------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.assembly import comparison_tree
 from neuromodels.fits.comparison import Comparison
 from neuromodels.fits.covariates import check_covariates
-from neuromodels.fits.fit import RESULT, Fit, fit_request, scored_fit, versions
+from neuromodels.fits.fit import RESULT, Fit, versions
 from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.likelihoods import settle
+from neuromodels.fits.one_fit import fit_request, scored_fit
 from neuromodels.fits.options import Request
 from neuromodels.fits.progress import Progress, Stopwatch, make_progress
 from neuromodels.fits.store import Store
@@ -58,9 +60,8 @@ class Plan:
             "recording": self.tasks[0].description(),
             "models": [
                 {
-                    "label": r.label,
                     "name": r.spec.name,
-                    "options": r.spec.given(),
+                    "architecture": r.spec.given(),
                     "splits": task.partition.description,
                 }
                 | asdict(r)
@@ -184,6 +185,8 @@ def run(
     -------
     xarray.DataTree
     """
+    if not _is_whole(seed) or seed < 0:
+        raise OptionError(f"seed = {seed!r} is no seed.", remedy="Give a whole number from 0.")
     all_seeds = list(range(seed, seed + seeds))
     calls = [plan.call(all_seeds) for plan in plans]
     store = None
@@ -224,10 +227,16 @@ def check_run(seeds: int, out: str | Path | None, resume: bool) -> None:
     OptionError
         No seed, or nothing to resume.
     """
-    if seeds < 1:
-        raise OptionError(f"seeds = {seeds} must be at least 1.")
+    if not _is_whole(seeds) or seeds < 1:
+        raise OptionError(
+            f"seeds = {seeds!r} must be at least 1.", remedy="Give a whole number: how many."
+        )
     if resume and out is None:
         raise OptionError("resume needs out.", remedy="Give the output that was interrupted.")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def created() -> str:

@@ -67,6 +67,7 @@ def _section(summary: xr.Dataset, metric: str) -> _Section | None:
     given = int(summary["conditional"].sel(metric=metric))
     title = f"{WHERE.get(data, data)}, {heading(metric)}"
     title += " given recorded spikes (another question)" if given else ""
+    title += ", gain and offset refitted" if metric.endswith("_adjusted") else ""
     title += f" ({unit})" if unit not in ("1", "bits per spike") else ""
     rows = []
     for model in summary["model"].values.astype(str):

@@ -83,19 +83,6 @@ def _seed_of(seed: int, index: int) -> int:
     return seed if index == 0 else zlib.crc32(f"{seed}/{index}".encode())
 
 
-class _Part(Trainer):
-    """One recording's share of a joint training."""
-
-    @property
-    def n_neurons(self) -> int:
-        """Cells of the recording."""
-        return len(self.model.input.neurons)
-
-    def validate(self) -> float:
-        """Score on the recording's validation blocks."""
-        return self._validate()
-
-
 class SharedTrainer(EpochTrainer):
     """Trains the networks of several recordings, whose core is one, by the sum of their losses.
 
@@ -135,7 +122,7 @@ class SharedTrainer(EpochTrainer):
     ):
         self.options, self.likelihood = options, likelihood
         self.parts = [
-            _Part(
+            Trainer(
                 model,
                 part.train,
                 part.validation,
@@ -216,7 +203,7 @@ class SharedTrainer(EpochTrainer):
         """Add the gradient of the loss of some segments of every recording; returns the loss."""
         sizes = np.array(
             [
-                part.n_neurons * sum(float(segment.weight.sum()) for segment in some)
+                len(part.model.input.neurons) * sum(float(one.weight.sum()) for one in some)
                 for part, some in zip(self.parts, chosen, strict=True)
             ]
         )

@@ -102,6 +102,7 @@ class Task:
             "stimulus": self.name,
             "scored": list(self.scored),
             "bin_width_s": self.data.bin_width,
+            "covariates": list(self.data.covariates),
             "splits": self.partition.description,
         }
 
@@ -165,6 +166,13 @@ def prepare(
             where=recording.source,
             remedy="See it with `neuromodels inspect`, or read it with recording.role() for a fit "
             "of your own.",
+        )
+    if not isinstance(recording, Recording):
+        raise InputError(
+            f"is a {type(recording).__name__}, no recording.",
+            where="recording",
+            remedy="Give what nm.open_recording or nm.recording_from_arrays returns, a path, or a "
+            "list of these.",
         )
     report = recording.validate()
     report.raise_errors()

@@ -247,7 +247,7 @@ class Trainer(EpochTrainer):
             chosen = [self.segments[i] for i in order[batch :: self.n_batches]]
             losses.append(self._step(chosen))
         loss = float(np.mean(losses))
-        return {"loss": loss, "validation": self._validate(), "learning_rate": rate}
+        return {"loss": loss, "validation": self.validate(), "learning_rate": rate}
 
     def _step(self, chosen: list[Segment]) -> float:
         self.optimizer.zero_grad()
@@ -282,7 +282,8 @@ class Trainer(EpochTrainer):
             value += float(loss.detach())
         return value
 
-    def _validate(self) -> float:
+    def validate(self) -> float:
+        """Score on the validation blocks."""
         self.model.eval()
         rates = [stimulus_rates(self.model, block) for block in self.validation]
         return validation_score(

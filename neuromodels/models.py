@@ -106,7 +106,7 @@ class ModelSpec:
         if self.shared and self.kind not in WITH_CORE:
             raise OptionError(
                 f"{self.kind} has no core that recordings could share.",
-                remedy=f"Only {', '.join(WITH_CORE)} has one. nm.compare fits {self.kind} to each "
+                remedy=f"Only {', '.join(WITH_CORE)} has one. `compare` fits {self.kind} to each "
                 "recording by itself.",
             )
         if self.covariates and self.kind in SPIKING:
@@ -321,7 +321,7 @@ def retina_cnn(
         Fit one core to all recordings of a call, with a readout for each; of a single recording
         the model is the same either way.
     **options
-        As `neuromodels.encoding.retina_cnn.RetinaCNNOptions`, on top of the preset.
+        As `neuromodels.encoding.retina_cnn_options.RetinaCNNOptions`, on top of the preset.
 
     Returns
     -------

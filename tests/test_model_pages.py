@@ -10,7 +10,7 @@ from source_tree import ROOT
 from neuromodels.encoding.glm import GLMOptions
 from neuromodels.encoding.ln import LNOptions
 from neuromodels.encoding.presets import presets
-from neuromodels.encoding.retina_cnn import RetinaCNNOptions
+from neuromodels.encoding.retina_cnn_options import RetinaCNNOptions
 from neuromodels.encoding.spiking_coupled import SpikingCoupledOptions
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.spiking_options import SpikingTrainingOptions

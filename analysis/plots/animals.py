@@ -38,6 +38,7 @@ def _label(summary: xr.Dataset, metric: str) -> str:
     base = formula_of(metric)
     where = WHERE.get(str(summary["data"].sel(metric=metric).values), "")
     given = ", given spikes" if metric.endswith("_conditional") else ""
+    given += ", gain refitted" if metric.endswith("_adjusted") else ""
     return f"{NAMES.get(base, base.replace('_', ' '))}{given}\n({where})"
 
 

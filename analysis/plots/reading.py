@@ -314,6 +314,7 @@ def metric_label(tree: xr.DataTree, metric: str) -> str:
     base = formula_of(metric)
     where = WHERE.get(str(row["data"].values), str(row["data"].values))
     given = ", given spikes" if int(row["conditional"]) else ""
+    given += ", gain refitted" if metric.endswith("_adjusted") else ""
     return f"{NAMES.get(base, base)}\n({where}{given})"
 
 

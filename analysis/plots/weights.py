@@ -26,9 +26,12 @@ def _peak(weights: xr.DataArray) -> dict[str, int]:
     return dict(zip(weights.dims, map(int, np.unravel_index(flat, weights.shape)), strict=True))
 
 
+def _pixels(units: str) -> str:
+    return "px" if units in ("pixel", "1") else units
+
+
 def _space_label(coord: xr.DataArray) -> str:
-    units = coord.attrs.get("units", "pixel")
-    return f"{coord.name} ({'px' if units in ('pixel', '1') else units})"
+    return f"{coord.name} ({_pixels(coord.attrs.get('units', 'pixel'))})"
 
 
 def _span(values: np.ndarray, width: float | None = None) -> tuple[float, float]:
@@ -127,7 +130,8 @@ def draw_profile(ax: Axes, tree: xr.DataTree, model: str, weights: xr.DataArray)
     ax.set_ylabel("weight")
     if weights.sizes["y"] > 1 or weights.sizes["x"] > 1:
         at = [f"{n} {weights[n].values[peak[n]]:g}" for n in ("y", "x") if weights.sizes[n] > 1]
-        ax.set_ylabel(f"weight at {', '.join(at)} px")
+        units = weights["y"].attrs.get("units", "pixel")
+        ax.set_ylabel(f"weight at\n{', '.join(at)} {_pixels(units)}")
 
 
 def _tile(weights: xr.DataArray) -> np.ndarray:

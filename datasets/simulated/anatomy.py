@@ -12,6 +12,7 @@ from neuromodels.datasets.simulated.parameters import RetinaParameters
 
 USED_SHARE = 0.8  # of the screen, at most, that the mosaics of ganglion cells take
 HEARD = 1e-3  # of the largest weight of a pool; subunits below that are left out
+MOST_SUBUNITS = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +68,8 @@ def draw_anatomy(
     Raises
     ------
     InputError
-        If there is no cell, or too many for the screen.
+        If there are too many subunits.
     """
-    if isinstance(n_cells, bool) or n_cells != int(n_cells) or n_cells < 1:
-        raise InputError(
-            f"is {n_cells!r}", where="simulate_retina: n_cells", remedy="Give a number from 1."
-        )
     p = parameters
     subunits, _ = _mosaic(None, screen, p.subunit_spacing_um, p.jitter, 1.0, rng)
     n_on = int(round(n_cells * p.on_share))
@@ -92,6 +89,9 @@ def draw_anatomy(
     near = (between <= reach) & ~np.eye(n_cells, dtype=bool)
     factor = near * np.exp(p.coupling_spread * rng.standard_normal(near.shape))
     same = is_on[:, None] == is_on
+    within, across = _limited(
+        {"coupling_within": factor * same, "coupling_across": factor * ~same}, p
+    )
     low, high = p.mean_rates
     return Anatomy(
         subunit_yx=subunits,
@@ -99,8 +99,8 @@ def draw_anatomy(
         is_on=is_on,
         excitation=excitation / excitation.sum(axis=0),
         inhibition=inhibition / inhibition.sum(axis=0),
-        factor_within=factor * same,
-        factor_across=factor * ~same,
+        factor_within=within,
+        factor_across=across,
         mean_rate_hz=np.exp(rng.uniform(np.log(low), np.log(high), n_cells)),
         drift=p.drift * rng.uniform(-1, 1, n_cells),
     )
@@ -157,6 +157,16 @@ def exponential_terms(
     return list(terms.items())
 
 
+def _limited(factors: dict[str, np.ndarray], p: RetinaParameters) -> list[np.ndarray]:
+    """Factors (source, neuron) by kernel, such that no cell hears more than the limit."""
+    if p.excitation_limit is None:
+        return list(factors.values())
+    peaks = {name: max(p.kernel(name).max(), 0) for name in factors}
+    heard = sum(peak * factors[name].sum(axis=0) for name, peak in peaks.items())
+    share = np.where(heard > p.excitation_limit, p.excitation_limit / np.maximum(heard, 1e-300), 1)
+    return [factors[name] * (share if peak else 1) for name, peak in peaks.items()]
+
+
 def _mosaic(
     n: int | None, screen: Screen, spacing: float, jitter: float, share: float, rng
 ) -> tuple[np.ndarray, float]:
@@ -170,6 +180,12 @@ def _mosaic(
     if n is None:
         counts = [max(1, round(length / spacing)) for length in lengths]
         n = counts[0] * counts[1]
+        if n > MOST_SUBUNITS:
+            raise InputError(
+                f"of {spacing:g} µm makes {n:,} subunits on {lengths[0]:g} x {lengths[1]:g} µm",
+                where="RetinaParameters: subunit_spacing_um",
+                remedy=f"At most {MOST_SUBUNITS:,}: give wider spacing, or a smaller screen.",
+            )
     else:
         counts = _rows_and_columns(n, lengths)
         fits = [

@@ -38,7 +38,10 @@ def exponential_kernel(pairs, dt: float, where: str = "kernel") -> np.ndarray:
     >>> exponential_kernel([(-1.0, 0.01)], dt=0.01)[:2].round(3)
     array([-0.368, -0.135])
     """
-    values = [(float(amplitude), float(tau)) for amplitude, tau in pairs]
+    try:
+        values = [(float(amplitude), float(tau)) for amplitude, tau in pairs]
+    except (TypeError, ValueError, OverflowError):
+        values = [(np.nan, np.nan)]
     if not values:
         return np.zeros(1)
     if not all(np.isfinite(a) and np.isfinite(tau) and tau > 0 for a, tau in values):
@@ -102,10 +105,13 @@ def kernel_of(value, dt: float, where: str) -> np.ndarray:
     """
     if is_exponentials(value):
         return exponential_kernel(value, dt, where)
-    kernel = np.asarray(value)
+    try:
+        kernel = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        kernel = np.empty(0)
     if kernel.ndim != 1 or not kernel.size or kernel.dtype.kind not in "iuf":
         raise InputError(
-            f"has shape {kernel.shape}",
+            f"is {value!r}"[:80],
             where=where,
             remedy="Give (lag,) values, or pairs of (amplitude, time constant in s).",
         )

@@ -71,6 +71,9 @@ class RetinaParameters:
         Standard deviation of the log of each pair's factor.
     coupling_reach : float
         Neighbours lie within so many spacings; pairs beyond are not coupled.
+    excitation_limit : float or None
+        The peaks of the excitation that a cell hears sum to at most this: where they are more, all
+        of its exciting couplings are scaled down together. None: no limit.
     noise : {"binomial", "poisson"}
         Of the count in a step, given everything before it.
     max_count : int
@@ -119,6 +122,7 @@ class RetinaParameters:
     coupling_across: Any = ((-0.5, 0.01),)
     coupling_spread: float = 0.3
     coupling_reach: float = 1.3
+    excitation_limit: float | None = None
     noise: str = "binomial"
     max_count: int = 1
     gain_sd: float = 0.1
@@ -128,24 +132,29 @@ class RetinaParameters:
 
     def __post_init__(self):
         for name in POSITIVE:
-            self._check(name, 0, np.inf, open_low=True)
+            self._check(name, 0, LARGEST, open_low=True)
         for name in NOT_NEGATIVE:
-            self._check(name, 0, np.inf)
+            self._check(name, 0, LARGEST)
+        for name in SPREADS:
+            self._check(name, 0, LARGEST_SPREAD)
         self._check("on_share", 0, 1)
         self._check("drift", 0, 1.9)
         self._check("jitter", 0, 0.5)
-        self._check("subunit_threshold", -np.inf, np.inf)
+        if self.excitation_limit is not None:
+            self._check("excitation_limit", 0, LARGEST, open_low=True)
+        self._check("subunit_threshold", -LARGEST, LARGEST)
         self._check("running_weight", -2, 2)
-        for name, least in (("filter_stages", 2), ("max_count", 1)):
+        for name, least, most in (("filter_stages", 2, 100), ("max_count", 1, 1000)):
             value = getattr(self, name)
-            if isinstance(value, bool) or value != int(value) or value < least:
-                raise _bad(name, value, f"Give a whole number from {least}.")
+            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+            if not whole or not least <= value <= most:
+                raise _bad(name, value, f"Give a whole number from {least} to {most}.")
         for name, choices in (
             ("subunit_nonlinearity", SUBUNITS),
             ("output", OUTPUTS),
             ("noise", NOISES),
         ):
-            if getattr(self, name) not in choices:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
                 raise _bad(name, getattr(self, name), f"One of: {', '.join(choices)}.")
         low, high = self.mean_rates
         if not 0 < low <= high or not np.isfinite(high):
@@ -156,6 +165,18 @@ class RetinaParameters:
                 self.mean_rate_hz,
                 f"At most {self.max_count} spikes fit into a step of {self.dt:g} s: lower the "
                 "rate, or raise max_count.",
+            )
+        if self.subunit_threshold and self.subunit_nonlinearity == "linear":
+            raise _bad(
+                "subunit_threshold",
+                self.subunit_threshold,
+                "Linear subunits have no threshold: give 0, or another subunit_nonlinearity.",
+            )
+        if self.max_count != 1 and self.noise == "poisson":
+            raise _bad(
+                "max_count",
+                self.max_count,
+                "Poisson counts have no largest one: give 1, or noise='binomial'.",
             )
         if self.gain_sd and self.gain_tau_s < 10 * self.dt:
             raise _bad("gain_tau_s", self.gain_tau_s, f"Give at least {10 * self.dt:g} s.")
@@ -169,7 +190,7 @@ class RetinaParameters:
         try:
             low, high = (value, value) if np.ndim(value) == 0 else value
             return float(low), float(high)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise _bad("mean_rate_hz", value, "Give Hz above 0: 10, or (5, 20).") from None
 
     @property
@@ -214,11 +235,10 @@ class RetinaParameters:
     def _check(self, name: str, low: float, high: float, open_low: bool = False) -> None:
         value = getattr(self, name)
         number = isinstance(value, (int, float, np.integer, np.floating))
-        inside = number and np.isfinite(value) and low <= value <= high
+        inside = number and low <= value <= high
         if not inside or isinstance(value, bool) or (open_low and value == low):
             above = f"above {low:g}" if open_low else f"from {low:g}"
-            upto = "" if high == np.inf else f" to {high:g}"
-            raise _bad(name, value, f"Give a number {above}{upto}.")
+            raise _bad(name, value, f"Give a number {above} to {high:g}.")
 
 
 POSITIVE = (
@@ -226,10 +246,10 @@ POSITIVE = (
     *("subunit_spacing_um", "subunit_sigma_um", "amacrine_sigma_um", "amacrine_tau_s"),
     *("cell_spacing_um", "ganglion_sigma_um", "rate_scale_hz", "gain_tau_s", "drive_sd"),
 )
-NOT_NEGATIVE = (
-    *("slow_weight", "amacrine_strength", "amacrine_delay_s", "weight_spread"),
-    *("coupling_spread", "coupling_reach", "gain_sd"),
-)
+NOT_NEGATIVE = ("slow_weight", "amacrine_strength", "amacrine_delay_s", "coupling_reach")
+SPREADS = ("weight_spread", "coupling_spread", "gain_sd")
+LARGEST = 1e6
+LARGEST_SPREAD = 5.0  # of a logarithm: factors of 150 within one standard deviation
 
 
 def glm_truth(dt: float = 0.01, **changes) -> RetinaParameters:
@@ -238,7 +258,7 @@ def glm_truth(dt: float = 0.01, **changes) -> RetinaParameters:
     No subunit nonlinearity, no amacrine cells, no gain and no drift; Poisson counts in steps of
     `dt`, whose mean is ``exp(offset + filter * stimulus + history + couplings)`` strictly past;
     history and couplings lie in the span of 10 and 8 log-raised-cosine bumps over 0.4 s, the
-    package's own GLM's.
+    package's own GLM's. What a cell hears of its exciting neighbours is bounded.
 
     Parameters
     ----------
@@ -251,6 +271,14 @@ def glm_truth(dt: float = 0.01, **changes) -> RetinaParameters:
     ------
     InputError
         If a value is impossible.
+
+    Notes
+    -----
+    Cells that excite each other through an exponential settle only if ``x = b exp(E x)`` has a
+    solution: E b e <= 1, b the count of a step without the others, E the excitation by one spike
+    of each neighbour, summed over lags. In steps of 10 ms that sum is 2.6 times the peak: a limit
+    of 0.4 on the peaks leaves room for b up to 0.35, more than twice the highest mean. The cells'
+    own history (-5.8, summed over lags) does the rest.
 
     Examples
     --------
@@ -269,6 +297,7 @@ def glm_truth(dt: float = 0.01, **changes) -> RetinaParameters:
         "noise": "poisson",
         # Exponential cells that excite each other run away unless drive and couplings are mild.
         "drive_sd": 0.6,
+        "excitation_limit": 0.4,
         "mean_rate_hz": (5.0, 15.0),
         "history": log_cosine_kernel([-1.2, -0.8, -0.5, -0.3, -0.2, -0.1, 0, 0, 0, 0], n_lags),
         "coupling_within": log_cosine_kernel([0.2, 0.08, 0, 0, 0, 0, 0, 0], n_lags),

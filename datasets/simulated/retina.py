@@ -112,14 +112,21 @@ def simulate_retina(
     >>> recording.test["true_rate"].dims, recording.test["conditional_rate"].dims
     (('time', 'neuron'), ('trial', 'time', 'neuron'))
     """
+    if not isinstance(parameters, RetinaParameters | None):
+        raise InputError(
+            f"is {parameters!r}"[:80],
+            where="simulate_retina: parameters",
+            remedy="Give RetinaParameters(...), glm_truth(), or single ones by name: gain_sd=0.",
+        )
     p = (parameters or RetinaParameters()).changed(**changes)
-    for name, value, least in (
-        ("repeats", repeats, 1),
-        ("seed", seed, 0),
-        ("train_runs", train_runs, 1),
-        ("test_runs", test_runs, 1),
+    for name, value, least, most in (
+        ("repeats", repeats, 1, 10**5),
+        ("n_cells", n_cells, 1, 10**4),
+        ("seed", seed, 0, None),
+        ("train_runs", train_runs, 1, 10**6),
+        ("test_runs", test_runs, 1, 10**6),
     ):
-        _whole(name, value, least)
+        _whole(name, value, least, most)
     dt = exact_bin_width(p.dt, "RetinaParameters: dt")
     width = dt if bin_width is None else exact_bin_width(bin_width, "simulate_retina: bin_width")
     if (width / dt).denominator != 1:
@@ -382,10 +389,12 @@ def _with_rates(role, true: np.ndarray, conditional: np.ndarray, runs: int, exac
     )
 
 
-def _whole(name: str, value, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+def _whole(name: str, value, least: int, most: int | None) -> None:
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        upto = "" if most is None else f" to {most:,}"
         raise InputError(
             f"is {value!r}"[:80],
             where=f"simulate_retina: {name}",
-            remedy=f"Give a whole number from {least}.",
+            remedy=f"Give a whole number from {least}{upto}.",
         )

@@ -74,8 +74,8 @@ def make_shows(
     Raises
     ------
     InputError
-        If one of them is no movie or no generator's name, is too short, or does not cover the
-        screen of the first one.
+        If one of them is no movie or no generator's name, is too short, holds NaN, or does not
+        cover the screen of the first one.
     """
     _positive(test_seconds, "test_seconds", "seconds, for example 10")
     if minutes is not None:
@@ -109,6 +109,8 @@ def make_shows(
 
 def _by_stimulus(parameters: Mapping, named: Mapping) -> dict:
     """Parameters of every generator: the same for all, or {stimulus: parameters}."""
+    if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
+        raise _wrong("stimulus_parameters", f"is {parameters!r}"[:80], "Give {name: value}.")
     if parameters and all(isinstance(value, Mapping) for value in parameters.values()):
         unknown = [key for key in parameters if key not in named]
         if unknown:
@@ -125,6 +127,12 @@ def _generated(name, generator, minutes, test_seconds, parameters, seed) -> Show
     from neuromodels.datasets import stimuli
 
     name = name or re.sub(r"\W+", "_", generator)
+    if "duration" in parameters:
+        raise _wrong(
+            "stimulus_parameters",
+            "set duration, which follows from minutes and test_seconds",
+            "Give those in its place.",
+        )
     seconds = 60 * (USUAL_MINUTES if minutes is None else minutes)
     first, second = (int(state) for state in seed.generate_state(2))
     if _is_always_the_same(generator):
@@ -177,7 +185,9 @@ def _show(name: str, train, test) -> Show:
             f"the training movie has frames of {train.shape[1:]}, the test of {test.shape[1:]}",
             "Show both on one screen.",
         )
-    background = float(movie.attrs.get("background", 0.0))
+    background = movie.attrs.get("background", 0.0)
+    if not isinstance(background, (int, float, np.number)) or not 0 <= background < np.inf:
+        raise _wrong("stimulus: background", f"is {background!r}"[:80], "Give an intensity from 0.")
     adapted = background if background > 0 else _mean_intensity(movie)
     if not adapted > 0 or not np.isfinite(adapted):
         raise _wrong(
@@ -247,7 +257,7 @@ def _screen(movie: xr.DataArray) -> Screen:
     axes, sizes = {}, []
     for dim in ("y", "x"):
         known = dim in movie.coords and movie[dim].attrs.get("units") in MICROMETRES
-        axes[dim] = np.asarray(movie[dim].values, float) if known else None
+        axes[dim] = _positions(movie[dim]) if known else None
         if known and movie.sizes[dim] > 1:
             sizes.append(float(np.median(np.abs(np.diff(axes[dim])))))
     pixel = sizes[0] if sizes else USUAL_PIXEL_UM
@@ -256,6 +266,19 @@ def _screen(movie: xr.DataArray) -> Screen:
             n = movie.sizes[dim]
             axes[dim] = (np.arange(n) - (n - 1) / 2) * pixel
     return Screen(axes["y"], axes["x"], pixel)
+
+
+def _positions(axis: xr.DataArray) -> np.ndarray:
+    """Centres of the pixels, in order and apart."""
+    values = axis.values.astype(float) if axis.dtype.kind in "iuf" else np.array([np.nan])
+    steps = np.diff(values)
+    if not np.isfinite(values).all() or not ((steps > 0).all() or (steps < 0).all()):
+        raise _wrong(
+            f"stimulus: {axis.name}",
+            "holds no positions that ascend or descend",
+            "Give the centre of every pixel, µm.",
+        )
+    return values
 
 
 def _mean_intensity(movie: xr.DataArray) -> float:
@@ -281,27 +304,47 @@ def _same_place(shows: list[Show]) -> None:
 
 def _test_is_new(show: Show) -> None:
     """A stimulus that repeats itself has nothing in its test that training does not show."""
+    clips = [clip for clip in (show.test, show.train) if clip is not None]
+    prints = [_fingerprints(clip, f"stimulus {show.name}") for clip in clips]
     if show.train is None:
         return
-    seen = [
-        shown_pictures(
-            np.array(
-                [fingerprint(frame) for slab in frame_slabs(clip.frames) for frame in slab],
-                dtype=np.uint64,
-            ),
-            np.arange(len(clip.onsets)),
-            float(np.median(np.diff(clip.onsets))),
+    overlap = find_overlap(
+        *(
+            shown_pictures(found, np.arange(found.size), float(np.median(np.diff(clip.onsets))))
+            for found, clip in zip(prints, clips, strict=True)
         )
-        for clip in (show.test, show.train)
-    ]
-    overlap = find_overlap(*seen)
-    if overlap is not None:
+    )
+    # Flashes have two pictures, too few for `find_overlap`.
+    if overlap is not None or _is_part_of(*prints):
+        covered, of = (prints[0].size,) * 2 if overlap is None else (overlap.covered, overlap.of)
         raise _wrong(
             f"stimulus {show.name}",
-            f"repeats itself: {overlap.covered} of the {overlap.of} pictures of the test are also "
-            "part of the training movie",
+            f"repeats itself: {covered} of the {of} pictures of the test are also part of the "
+            "training movie",
             'Make it vary (moving bars: motion="random-walk"), or give (None, movie): a test only.',
         )
+
+
+def _fingerprints(clip: Clip, where: str) -> np.ndarray:
+    """Of every frame; an error if one of them is not all numbers."""
+    prints = []
+    for slab in frame_slabs(clip.frames):
+        if slab.dtype.kind == "f" and not np.isfinite(slab).all():
+            raise _wrong(where, "holds NaN or infinite intensities", "Fill them, or cut them out.")
+        prints += [fingerprint(frame) for frame in slab]
+    return np.array(prints, dtype=np.uint64)
+
+
+def _is_part_of(test: np.ndarray, train: np.ndarray) -> bool:
+    """Whether all frames of the test come in the training movie, in the same order."""
+    if np.unique(test).size < 2:  # one picture is no stimulus, which is for others to say
+        return False
+    starts = np.arange(train.size - test.size + 1)
+    for later, picture in enumerate(test):
+        starts = starts[train[starts + later] == picture]
+        if not starts.size:
+            break
+    return starts.size > 0
 
 
 def _positive(value, name: str, meaning: str) -> None:

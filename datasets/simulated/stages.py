@@ -121,7 +121,7 @@ def ganglion_inputs(
             pool = np.maximum(_cascade(pool, np.exp(-p.dt / p.amacrine_tau_s), 1), 0)
             delay = round(p.amacrine_delay_s / p.dt)
             late = np.zeros_like(pool)
-            late[delay:] = pool[: len(pool) - delay]
+            late[delay:] = pool[: max(len(pool) - delay, 0)]
             summed[:, mine] -= p.amacrine_strength * late
     return summed
 

@@ -117,9 +117,8 @@ def truth_of(
 def known_ceiling(recording: Recording, bin_width, stimulus: str | None = None) -> np.ndarray:
     """Correlation (neuron,) that the true rate is expected to have with the mean over repeats.
 
-    The signal is the variance of `true_rate` over time; the noise is the mean square deviation
-    of single trials from it, divided by the number of repeats: nothing is estimated from the
-    agreement of repeats, as it must be where the truth is not known.
+    Nothing is estimated from the agreement of repeats, as it must be where the truth is not known:
+    see `ceiling_of_trials`.
 
     Raises
     ------
@@ -132,5 +131,35 @@ def known_ceiling(recording: Recording, bin_width, stimulus: str | None = None) 
             "is no simulation", where=recording.source, remedy="Make one with simulate_retina."
         )
     rate = test["true_rate"].values.astype(np.float64)
-    noise = np.square(test["response"].values - rate).mean(axis=(0, 1)) / test.sizes["trial"]
-    return np.sqrt(rate.var(axis=0) / (rate.var(axis=0) + noise))
+    return ceiling_of_trials(rate, test["response"].values.astype(np.float64))
+
+
+def ceiling_of_trials(rate: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Correlation that a known rate is expected to have with the mean over these trials.
+
+    Parameters
+    ----------
+    rate : (time, neuron)
+        Expected counts per bin.
+    trials : (trial, time, neuron)
+        Counts; NaN where a trial was not recorded.
+
+    Returns
+    -------
+    numpy.ndarray (neuron,)
+        NaN for a constant rate.
+
+    Notes
+    -----
+    Every trial y_n is a_n λ and a rest, a_n its level by least squares: drift and gain of a whole
+    trial scale the mean over trials and lower no correlation. The ceiling is
+    √(ā² Var λ / (ā² Var λ + mean Var rest / N)).
+    """
+    shape = rate - rate.mean(axis=0)
+    power = (np.isfinite(trials) * shape**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        level = np.nansum(trials * shape, axis=1) / power
+        rest = trials - np.nanmean(trials, axis=1, keepdims=True) - level[:, None] * shape
+        signal = rate.var(axis=0) * level.mean(axis=0) ** 2
+        noise = np.nanmean(rest**2, axis=1).mean(axis=0) / len(trials)
+        return np.sqrt(signal / (signal + noise))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ MOST_FRAMES = 10**8  # whose times take 2 GB
 FASTEST = 1e5  # frames per second
 PIXEL_UM = (1e-3, 1e6)
 LARGEST_SEED = 2**63
-LARGEST = np.finfo(np.float64).max
+LARGEST = sys.float_info.max
 AT_ONCE = 2**21  # pixels that are computed together
 
 
@@ -283,8 +284,8 @@ def number(value, where: str, meaning: str) -> float:
     InputError
     """
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    # A whole number of hundreds of digits is no float; comparing it with one works.
-    if real and abs(value) < math.inf and abs(value) <= LARGEST:
+    # Compared, not converted: a whole number may have more digits than a float can hold.
+    if real and abs(value) <= LARGEST:
         return float(value)
     raise InputError(f"is {value!r}"[:80], where=where, remedy=f"Give {meaning}.")
 

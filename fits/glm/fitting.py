@@ -279,9 +279,9 @@ def fit_convex(
     Notes
     -----
     Objective per neuron: mean over bins of λ − y log λ, plus ½ ridge ‖k‖² + ½ smoothness ‖Dk‖²
-    (second differences over space) + ½ history_ridge ‖h‖². A full filter makes it convex for both
-    nonlinearities (Paninski 2004); a low-rank filter starts from the full one and is fitted by
-    alternation, see `neuromodels.fits.glm.lowrank`.
+    (second differences over space) + ½ history_ridge ‖h‖² (couplings included) + ½ covariate_ridge
+    ‖w‖². A full filter makes it convex for both nonlinearities (Paninski 2004); a low-rank filter
+    starts from the full one and is fitted by alternation, see `neuromodels.fits.glm.lowrank`.
 
     For rates and traces λ − y log λ becomes ½ (y − μ)² with a linear μ (Gaussian; ridge
     regression), or log μ + y/μ with μ an exp (Gamma), see `neuromodels.fits.likelihoods`. Both are

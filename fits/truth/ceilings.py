@@ -104,7 +104,7 @@ def true_ceiling(
         raise InputError(
             f"levels have shape {levels.shape}, not (trial, neuron) = {n_trials, rate.shape[1]}",
             where="true_ceiling: levels",
-            remedy="give one factor per trial and neuron",
+            remedy="Give one factor per trial and neuron.",
         )
     over = _gain_covariance(n_time, n_trials, bin_width, of, drift)
     diagonal = _diagonal(over, given)
@@ -238,11 +238,11 @@ def _checked(rate, n_trials: int) -> np.ndarray:
         raise InputError(
             f"the rate has shape {rate.shape} or values that no rate has",
             where="true ceiling: rate",
-            remedy="give expected counts per bin ≥ 0 as (time, neuron), at least two bins",
+            remedy="Give expected counts per bin ≥ 0 as (time, neuron), at least two bins.",
         )
     if n_trials < 1:
         raise InputError(
-            f"{n_trials} trials", where="true ceiling: n_trials", remedy="give at least 1"
+            f"{n_trials} trials", where="true ceiling: n_trials", remedy="Give at least 1."
         )
     return rate
 

@@ -90,7 +90,7 @@ def ceiling_coverage(
         found = ceiling_interval(counts)
         if isinstance(found, str):
             raise InputError(
-                f"no interval: {found}", where="ceiling_coverage", remedy="give more data"
+                f"no interval: {found}", where="ceiling_coverage", remedy="Give more data."
             )
         of_these = true_ceiling(lam, n_trials, bin_width, of, levels)
         of_any = true_ceiling(lam, n_trials, bin_width, of)
@@ -209,7 +209,7 @@ def score_coverage(
     Parameters
     ----------
     session : Session
-    metric : {"bits_per_spike", "deviance_explained"}
+    metric : {"bits_per_spike", "deviance_explained", "variance_explained"}
     runs, seed : int
     hours : float
         Length of the session that the true score is taken from.

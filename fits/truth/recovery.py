@@ -14,6 +14,7 @@ from neuromodels.analysis.metrics import pearson_r
 from neuromodels.datasets.blocks import block_runs
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.opening import open_recording
+from neuromodels.datasets.simulated.truth import ceiling_of_trials
 from neuromodels.fits.comparison import Comparison
 from neuromodels.fits.fit import Fit
 from neuromodels.fits.truth.matching import compare_couplings, correlation, lag_width, on_lags
@@ -112,8 +113,8 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
     knows: `bits_lost` counts it. Where the true rate is itself a mean over simulated runs (its
     attribute `runs`), its error counts as the model's too.
 
-    The true ceiling is that of `truth.ceilings.true_ceiling`, with the noise measured: every trial
-    y_n is a_n λ and a rest, a_n its level; √(ā² Var λ / (ā² Var λ + mean Var rest / N)).
+    The true ceiling is that of `truth.ceilings.true_ceiling`, with the noise measured, see
+    `datasets.simulated.truth.ceiling_of_trials`.
     """
     if isinstance(recording, str | Path):
         recording = open_recording(recording)
@@ -288,15 +289,7 @@ def _ceilings(rate: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndar
     """What `ceiling_true`, `r_true` and `ceiling_estimated` are, (neuron,) each."""
     trials = trials[np.isfinite(trials).any((1, 2))]
     estimated = cc_max(trials) if len(trials) > 1 else np.full(rate.shape[1], np.nan)
-    shape = rate - rate.mean(0)
-    power = (np.isfinite(trials) * shape**2).sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        level = np.nansum(trials * shape, axis=1) / power
-        rest = trials - np.nanmean(trials, axis=1, keepdims=True) - level[:, None] * shape
-        signal = rate.var(0) * level.mean(0) ** 2
-        noise = np.nanmean(rest**2, axis=1).mean(0) / len(trials)
-        expected = np.sqrt(signal / (signal + noise))
-    return expected, pearson_r(rate, trials), estimated
+    return ceiling_of_trials(rate, trials), pearson_r(rate, trials), estimated
 
 
 def _over_time(rate: np.ndarray, true: np.ndarray) -> np.ndarray:

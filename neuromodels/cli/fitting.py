@@ -218,12 +218,13 @@ def _compare(
 @command(
     "predict",
     "  neuromodels predict cell.h5 other.nwb --model retina-cnn --out predicted.h5\n"
-    "  neuromodels predict ln.h5 movie.npy --out predicted.h5\n",
+    "  neuromodels predict ln.h5 movie.npy --out predicted.h5\n"
+    "  neuromodels predict mice.h5 flash.h5 --member mouse1 --model ln --out predicted.h5\n",
 )
 @click.argument("fitted", type=click.Path())
 @click.argument("stimulus_file", metavar="STIMULUS", type=click.Path())
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
-@click.option("--member", help="Which recording's, if FITTED is a comparison of several.")
+@click.option("--member", help="Which recording's, if FITTED holds several.")
 @click.option("--model", help="Which model, if FITTED is a comparison of several.")
 @click.option("--seed", type=int, help="Which seed of it.  [default: the first]")
 @opening_options

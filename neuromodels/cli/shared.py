@@ -56,7 +56,11 @@ OPENING = {
         "Which stimulus; or the movie shown (npy, folder, mp4).",
     ),
     "test": (str, "CONDITION", "Which trials are the repeated test, e.g. \"kind == 'repeat'\"."),
-    "covariates": (str, "FILE|NAMES", "Running, pupil, ... (csv, npz); or which of the file's."),
+    "covariates": (
+        str,
+        "FILE|NAMES",
+        "Running, pupil, ... (csv, npz), added to the recording's own; or which of those.",
+    ),
     "axes": (click.Choice(["xy", "yx"]), None, "Pixel order of an NWB file.  [default: xy]"),
     "frame_times": (str, "FILE", "Onset of every frame, s (npy, csv, txt)."),
     "frame_rate": (float, "HZ", "Frames per second, where there are no frame times."),

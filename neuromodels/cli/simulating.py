@@ -41,15 +41,22 @@ def simulate_group() -> None:
     "[default: white-noise]",
 )
 @click.option("--minutes", type=float, help="Training of each stimulus.  [default: 20]")
-@click.option("--repeats", type=int, default=40, show_default=True, help="Of each test.")
-@click.option("--test-seconds", type=float, default=10.0, show_default=True, help="Length of it.")
+@click.option("--repeats", type=int, default=40, show_default=True, help="Repeats of each test.")
+@click.option(
+    "--test-seconds", type=float, default=10.0, show_default=True, help="Length of each test, s."
+)
 @click.option("--cells", type=int, default=12, show_default=True, help="ON and OFF together.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--bin-width", type=float, help="Bins that are stored, s.  [default: the step, 1 ms]")
 @click.option("--preset", type=click.Choice(["glm-truth"]), help="Cells whose truth is a GLM.")
-@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE", help="A parameter.")
 @click.option(
-    "--stimulus-set", multiple=True, metavar="NAME=VALUE", help="A parameter of the generator."
+    "--set", "changes", multiple=True, metavar="NAME=VALUE", help="A parameter of the retina."
+)
+@click.option(
+    "--stimulus-set",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of all generators, or 'moving_bars={motion=\"random-walk\"}' of one.",
 )
 @click.option("--out", type=click.Path(), required=True, help="HDF5 file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an output that exists.")
@@ -96,10 +103,19 @@ def retina_command(
         print_json({"out": out, "cells": rows})
     elif not quiet:
         click.echo(str(recording))
-        click.echo(f"\n  cell    mean rate (Hz)   true ceiling of r ({CEILING_BIN_S * 1e3:g} ms)")
+        shown = list(rows[0]["true_ceiling"])
+        several = len(shown) > 1
+        click.echo(
+            f"\n  cell    mean rate (Hz){f' in {shown[0]}' if several else ''}   "
+            f"true ceiling of r ({_ceiling_bin(recording) * 1e3:g} ms)"
+            f"{' in ' + ', '.join(shown) if several else ''}"
+        )
         for row in rows:
             ceilings = "   ".join(f"{value:.3f}" for value in row["true_ceiling"].values())
-            click.echo(f"  {row['neuron']:<6}{row['rate_hz']:>14.1f}   {ceilings}")
+            click.echo(
+                f"  {row['neuron']:<6}{row['rate_hz']:>14.1f}   "
+                f"{' ' * (len(shown[0]) + 4) * several}{ceilings}"
+            )
         click.echo(f"\n{size(out)}\nnext: neuromodels inspect {out}")
 
 
@@ -113,7 +129,7 @@ def _shown(names: tuple[str, ...]) -> Any:
     from neuromodels.datasets.stimuli import load_movie
 
     found = {
-        Path(name).stem.replace("-", "_"): load_movie(name) if Path(name).is_file() else name
+        Path(name).stem.replace("-", "_"): load_movie(name) if _is_path(name) else name
         for name in names or ("white-noise",)
     }
     if len(found) < len(names):
@@ -121,10 +137,21 @@ def _shown(names: tuple[str, ...]) -> Any:
     return found
 
 
+def _is_path(name: str) -> bool:
+    """Whether a file is meant, there or not: no generator's name has an ending or a folder."""
+    from pathlib import Path
+
+    return Path(name).is_file() or bool(Path(name).suffix) or len(Path(name).parts) > 1
+
+
+def _ceiling_bin(recording: Any) -> float:
+    return max(recording.stored_bin_width, CEILING_BIN_S)
+
+
 def _cells(recording: Any) -> list[dict[str, Any]]:
     from neuromodels.datasets.simulated.truth import known_ceiling
 
-    width = max(recording.stored_bin_width, CEILING_BIN_S)
+    width = _ceiling_bin(recording)
     ceilings = {name: known_ceiling(recording, width, name) for name in recording.stimuli}
     first = recording.role("train", recording.stimuli[0])["response"].values
     rates = first.mean(axis=0) / recording.stored_bin_width

@@ -108,11 +108,11 @@ class EncodingModel(nn.Module):
     """What the stimulus (and, for some models, past spikes) makes of the neurons' rates.
 
     ``forward(stimulus, spikes=None, covariates=None)`` takes a stimulus of shape (batch, time,
-    channel, y, x) and returns rates, spikes per bin, of shape (batch, time − lead_in, neuron):
-    output t belongs to bin t + lead_in, and depends on strictly earlier bins alone, save for the
-    covariates, which are those of its own bin: (batch, time, covariate) in their own units, of the
-    same bins as the stimulus; None stands for their means. A stimulus batch of 1 broadcasts over
-    trials of spikes and covariates.
+    channel, y, x) and returns rates, spikes per bin (of a trace: its values), of shape (batch,
+    time − lead_in, neuron): output t belongs to bin t + lead_in, and depends on strictly earlier
+    bins alone, save for the covariates, which are those of its own bin: (batch, time, covariate)
+    in their own units, of the same bins as the stimulus; None stands for their means. A stimulus
+    batch of 1 broadcasts over trials of spikes and covariates.
 
     Attributes
     ----------

@@ -48,7 +48,7 @@ def choose_covariates(data: Input, names: Sequence[str], model: str) -> Input:
         raise OptionError(
             "the recording has no covariates.",
             model,
-            "Add them (nm.attach_covariates), or use the model without.",
+            "Add them (--covariates FILE, nm.attach_covariates), or use the model without.",
         )
     for name in chosen:
         if name not in known:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neuromodels.encoding.base import Input
 from neuromodels.encoding.layers import cut_kernel
-from neuromodels.encoding.retina_cnn import kernels_for
+from neuromodels.encoding.retina_cnn_options import kernels_for
 
 #: "auto" strides leave at most so many hidden neurons.
 MOST_HIDDEN = 512

@@ -79,6 +79,8 @@ class Simulation(NamedTuple):
 class GLM(LN):
     """Point-process GLM: λ_i(t) = F(b_i + k_i·s + h_i∗y_i + Σ_{j≠i} l_ij∗y_j), all strictly past.
 
+    Covariates, if any, add w_i·z(t) of their own bin to the drive.
+
     Parameters
     ----------
     data : Input

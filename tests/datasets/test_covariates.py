@@ -170,6 +170,11 @@ def test_covariates_are_added_to_those_there_and_leave_the_rest_alone():
     np.testing.assert_array_equal(both.train["response"], recording.train["response"])
     assert "covariates" not in recording.train
     assert len({recording.identity, first.identity, both.identity}) == 3
+    # Values depend on the longest gap, too.
+    strict = nm.attach_covariates(
+        recording, {"a": ([0.0, 2.0], [1.0, 1.0])}, units="cm", longest_gap=0.1
+    )
+    assert strict.identity != first.identity
     with pytest.raises(nm.InputError, match="has a covariate 'a' already"):
         nm.attach_covariates(both, {"a": ([0.0, 2.0], [1.0, 1.0])})
 

@@ -64,6 +64,25 @@ def test_counts_of_a_step_have_the_stated_mean_and_variance(noise, most):
     assert counts.var() / counts.mean() == pytest.approx(fano, abs=0.02)
 
 
+@pytest.mark.parametrize("n_cells", [3, 8, 12])
+def test_excitation_that_a_cell_hears_is_bounded_and_weaker_excitation_is_left_alone(n_cells):
+    for seed in range(10):
+        free, limit = glm_truth(excitation_limit=None), glm_truth().excitation_limit
+        before, after = (cells(n_cells, p, seed)[0] for p in (free, glm_truth()))
+        peak = free.kernel("coupling_within").max()
+        heard, bounded = (peak * a.factor_within.sum(axis=0) for a in (before, after))
+        assert bounded == pytest.approx(np.minimum(heard, limit))
+        # Shares of the sources stay as they are, and so does inhibition.
+        known = heard > 0
+        assert (after.factor_within / np.where(known, bounded, 1))[:, known] == pytest.approx(
+            before.factor_within[:, known] / heard[known]
+        )
+        assert (after.factor_across == before.factor_across).all()
+    # x = b exp(E x), E summed over lags, has a solution even for twice the highest mean rate as b.
+    summed = limit * free.kernel("coupling_within").sum() / peak
+    assert summed * 2 * max(glm_truth().mean_rates) * glm_truth().dt * np.e < 1
+
+
 def test_refractory_cells_vary_less_than_poisson_cells():
     p = RetinaParameters(history=((-12.0, 0.003),), coupling_within=(), coupling_across=())
     _, stage = cells(1, p)

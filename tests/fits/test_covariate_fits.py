@@ -9,12 +9,14 @@ from running_recording import BIN_WIDTH, MEAN, N_PIXELS, STD, running_recording
 
 import neuromodels as nm
 from neuromodels.datasets.blocks import Block
+from neuromodels.datasets.covariates import only_covariates
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import Input
 from neuromodels.fits.glm.fitting import fit_convex
 from neuromodels.fits.glm.regressors import make_design, regressors
 from neuromodels.fits.options import ConvexOptions, make_request, make_requests
 from neuromodels.fits.progress import Progress
+from neuromodels.fits.runs import make_plan
 from neuromodels.fits.sampling import read_batch, segments
 from neuromodels.fits.task import prepare
 
@@ -437,6 +439,21 @@ def test_the_ridge_on_covariates_keeps_their_weights_small():
     spec = nm.models.ln(**PLAIN, covariates="running")
     free, held = fitted(spec).model, fitted(spec, replace(FREE, covariate_ridge=10.0)).model
     assert np.abs(told(held)).max() < 0.1 * np.abs(told(free)).max()
+
+
+def test_a_run_with_other_covariates_or_another_likelihood_is_no_resumption():
+    recording, _ = running_recording(3, n_blocks=6, n_bins=120)
+
+    def call(recording, **options):
+        requests = make_requests(["ln+all"], {"ln": CONVEX | options})
+        plan = make_plan(recording, requests, bin_width=BIN_WIDTH, learn_from=None, score_on=None)
+        return plan.call([0])
+
+    first = call(recording)
+    assert call(recording) == first
+    assert call(only_covariates(recording, ["running"])) != first
+    assert call(recording, likelihood="poisson") != first
+    assert call(recording, covariate_ridge=0.0) != first
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_training_stops_without_progress_and_keeps_the_best_weights(task):
     record = trainer.run()
     assert "no progress" in record.stopped or "no longer a number" in record.stopped
     assert len(record.history["loss"]) < 30
-    assert trainer._validate() == pytest.approx(max(record.history["validation"]), abs=1e-6)
+    assert trainer.validate() == pytest.approx(max(record.history["validation"]), abs=1e-6)
 
 
 def test_training_improves_on_the_mean_rate_and_the_same_seed_gives_the_same_weights(task):

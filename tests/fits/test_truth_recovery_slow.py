@@ -9,7 +9,16 @@ import math
 import numpy as np
 import pytest
 import torch
-from truth_worlds import BIN, coupled_world, ln_world, packed, subunit_world, white
+from truth_worlds import (
+    BIN,
+    SUBUNIT_NETWORK,
+    SUBUNIT_TRAINING,
+    coupled_world,
+    ln_world,
+    packed,
+    subunit_world,
+    white,
+)
 
 import neuromodels as nm
 from neuromodels.datasets.simulated.parameters import glm_truth
@@ -59,19 +68,8 @@ def test_the_error_of_an_ln_filter_falls_as_one_over_the_root_of_the_recorded_ti
 def test_subunits_of_an_lnln_cascade_are_recovered_up_to_order_and_scale(seed):
     # 10 minutes of white noise; two kinds of subunits, one channel to spare, five starts.
     world = subunit_world(60_000, seed)
-    model = nm.models.retina_cnn(
-        history=0.12, temporal_basis=6, channels=(3,), kernels=(5,), noise=(0.0,), dropout=0.0
-    )
-    fit = best_of(
-        world.recording,
-        model,
-        5,
-        epochs=10,
-        batch_bins=512,
-        segment_bins=256,
-        learning_rate=0.01,
-        weight_decay=0.0,
-    )
+    model = nm.models.retina_cnn(**SUBUNIT_NETWORK)
+    fit = best_of(world.recording, model, 5, epochs=10, **SUBUNIT_TRAINING)
     found = match_filters(fit.parameters["layer1_filter"][:, :, 0, :, 0], world.truth["kernels"])
     assert found.correlation.min() > 0.98
     assert (found.scale > 0).all()

@@ -122,6 +122,23 @@ def ln_world(n_bins: int, seed: int, n_neurons: int = 4, n_trials: int = 0) -> W
     return World(packed(movies, counts, rates, root=root), {"kernel": kernel})
 
 
+#: A network that can express `subunit_world` with a channel to spare, and its training.
+SUBUNIT_NETWORK = {
+    "history": 0.12,
+    "temporal_basis": 6,
+    "channels": (3,),
+    "kernels": (5,),
+    "noise": (0.0,),
+    "dropout": 0.0,
+}
+SUBUNIT_TRAINING = {
+    "batch_bins": 512,
+    "segment_bins": 256,
+    "learning_rate": 0.01,
+    "weight_decay": 0.0,
+}
+
+
 def subunit_world(n_bins: int, seed: int, n_kinds: int = 2, n_neurons: int = 8) -> World:
     """LNLN neurons: subunits of a few kinds at every place of a bar movie, rectified, summed.
 
