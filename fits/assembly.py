@@ -180,6 +180,11 @@ def _past_in(inputs: str) -> list[str]:
     return [part for part in inputs.split(" + ") if part.endswith(" past")]
 
 
+def _covariates_in(inputs: str) -> set[str]:
+    """Covariates that a model was told."""
+    return set(inputs.split(" + ")) - {"stimulus", *_past_in(inputs)}
+
+
 class Assembly:
     """Scores fits of one task on one stimulus, all on the same bins, and labels everything.
 
@@ -317,14 +322,18 @@ class Assembly:
         }
 
     def _comparable(self, one: str, two: str, score: Score) -> bool:
-        """Whether two scores may be subtracted: those given recorded spikes, if given the same.
+        """Whether two scores may be subtracted.
 
-        Stimulus and covariates are no reason against it: what they add is what is asked.
+        Covariates must be nested: what those add that one has and the other has not is then what
+        is asked. Scores that were given recorded spikes must have been given the same.
         """
-        if not score.conditional:
-            return True
         seed = self.seeds[0]
         first, second = self.fits[one, seed].attrs, self.fits[two, seed].attrs
+        told = [_covariates_in(attrs["inputs"]) for attrs in (first, second)]
+        if not (told[0] <= told[1] or told[1] <= told[0]):
+            return False
+        if not score.conditional:
+            return True
         same = _past_in(first["inputs"]) == _past_in(second["inputs"])
         return first["mode"] == "free-running" and same
 
@@ -355,7 +364,10 @@ class Assembly:
                 "reduction": list(REDUCTIONS),
                 "part": list(PARTS),
             },
-            attrs={"note": "NaN where the two models were given different recorded spikes"},
+            attrs={
+                "note": "NaN where the two models were given different recorded spikes, or covariates "
+                "of which neither set contains the other"
+            },
         )
 
     def nodes(self) -> dict[str, xr.Dataset]:

@@ -108,7 +108,8 @@ def compare_recordings(
     animals, notes = _animals(found, names)
 
     def whole_call(calls: list[dict[str, Any]]) -> dict[str, Any]:
-        return {"members": dict(zip(names, calls, strict=True))}
+        # What is kept of a run is kept by place: the same recordings in another order are not it.
+        return {"order": names, "members": dict(zip(names, calls, strict=True))}
 
     def finish(comparisons: list[Comparison]) -> xr.DataTree:
         members = dict(zip(names, comparisons, strict=True))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Fits = dict[tuple[str, int], Fit]
 
+LARGEST_SEED = 2**63  # torch's
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -187,6 +189,8 @@ def run(
     """
     if not _is_whole(seed) or seed < 0:
         raise OptionError(f"seed = {seed!r} is no seed.", remedy="Give a whole number from 0.")
+    if seed + seeds > LARGEST_SEED:
+        raise OptionError(f"seed = {seed} is too large.", remedy="Give one below 2^63.")
     all_seeds = list(range(seed, seed + seeds))
     calls = [plan.call(all_seeds) for plan in plans]
     store = None

@@ -279,6 +279,11 @@ class Table:
         row = sign * pair.sel(pair=forward if sign > 0 else f"{second} − {best}")
         value = float(row.sel(part="value"))
         low, high = sorted(float(row.sel(part=part)) for part in ("low", "high"))
+        if not np.isfinite(value):
+            return (
+                f"{best} scores highest, {second} next; they were told different things, so that "
+                "no difference is given."
+            )
         # Sorting NaN is undefined, and without an interval nothing is claimed.
         if not np.isfinite([low, high]).all():
             return (

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 MOST_CELLS, FEW_CELLS = 12, 3
 #: Most models whose filters the overview shows.
 MOST_MODELS = 4
+LONG_TITLE = 28  # characters that fit over the narrowest filter
 
 
 def plot_overview(tree: xr.DataTree) -> Figure:
@@ -146,7 +147,12 @@ def _model_legend(
         for model, look in style.items()
     ]
     if lines:
-        recorded = "PSTH" if responses_of(tree).n_trials > 1 else "spikes counted"
+        responses = responses_of(tree)
+        repeated = responses.n_trials > 1
+        if responses.counted:
+            recorded = "PSTH" if repeated else "spikes counted"
+        else:
+            recorded = "mean of repeats" if repeated else "recorded"
         handles = [Patch(color=OBSERVED, label=recorded), *handles]
     columns = len(handles) if len(handles) <= 4 else -(-len(handles) // 2)
     part.legend(
@@ -174,6 +180,9 @@ def _filter_panels(part: Any, tree: xr.DataTree) -> None:
     axes = np.atleast_1d(part.subplots(1, len(panels), gridspec_kw={"width_ratios": ratios}))
     for ax, (plot, model, _) in zip(axes, panels, strict=True):
         plot(tree, model, neuron, ax=ax)
+        title = ax.get_title(loc="left")
+        if len(title) > LONG_TITLE:
+            ax.set_title(title.replace(": ", ":\n", 1), loc="left")
 
 
 def psth_figure(tree: xr.DataTree) -> Figure:

@@ -131,7 +131,7 @@ def draw_profile(ax: Axes, tree: xr.DataTree, model: str, weights: xr.DataArray)
     if weights.sizes["y"] > 1 or weights.sizes["x"] > 1:
         at = [f"{n} {weights[n].values[peak[n]]:g}" for n in ("y", "x") if weights.sizes[n] > 1]
         units = weights["y"].attrs.get("units", "pixel")
-        ax.set_ylabel(f"weight at\n{', '.join(at)} {_pixels(units)}")
+        ax.set_xlabel(f"{TIME}\nat {', '.join(at)} {_pixels(units)}")
 
 
 def _tile(weights: xr.DataArray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -14,13 +13,11 @@ from neuromodels.analysis.metrics import pearson_r
 from neuromodels.datasets.blocks import block_runs
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.opening import open_recording
+from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.simulated.truth import ceiling_of_trials
 from neuromodels.fits.comparison import Comparison
 from neuromodels.fits.fit import Fit
 from neuromodels.fits.truth.matching import compare_couplings, correlation, lag_width, on_lags
-
-if TYPE_CHECKING:
-    from neuromodels.datasets.recording import Recording
 
 #: Roles whose predictions are scored.
 ROLES = ("heldout", "test")
@@ -118,6 +115,12 @@ def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.
     """
     if isinstance(recording, str | Path):
         recording = open_recording(recording)
+    if not isinstance(recording, Recording):
+        raise InputError(
+            f"is {type(recording).__name__}, no recording",
+            where="recovery: recording",
+            remedy="Give what simulate_retina returned, or its file.",
+        )
     truth = recording.truth
     fits = _fits(result)
     _check_same(result, recording)

@@ -464,3 +464,10 @@ def test_given_the_spikes_nested_sets_are_subtracted_and_other_inputs_are_not():
     given = comparison.differences["difference"].sel(metric="bits_per_spike_conditional")
     assert (given.sel(pair="glm+running − glm") > 0).all()
     assert np.isnan(given.sel(pair="glm-coupled − glm")).all()
+
+
+def test_only_nested_sets_of_covariates_are_subtracted(small):
+    row = small[1].differences["difference"].sel(metric="bits_per_spike")
+    assert np.isfinite(row.sel(pair="glm+all − ln+running")).all()
+    assert np.isfinite(row.sel(pair="retina-cnn+pupil − glm+all")).all()
+    assert np.isnan(row.sel(pair="retina-cnn+pupil − ln+running")).all()
