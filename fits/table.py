@@ -290,7 +290,7 @@ class Table:
                 f"{given}{best} scores highest ({value:+.2f} {name} over {second}), "
                 "but this test is too short to say whether that would hold on another stretch."
                 if abs(value) >= 0.005
-                else f"{given}{best} and {second} score the same to two digits."
+                else f"{given}{best} and {second} differ by less than 0.005 {name}."
             )
         where = "on held-out blocks of this recording"
         if low > 0:

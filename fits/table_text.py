@@ -31,8 +31,8 @@ def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
     tables = {name: Table(comparison.on(name)) for name in comparison.stimuli}
     lines: list[str] = []
     for stimulus, table in tables.items():
-        if len(tables) > 1:
-            lines += [*([""] if lines else []), f"scored on {stimulus}"]
+        if where := _where(comparison, stimulus):
+            lines += [*([""] if lines else []), where]
         lines += _table_lines(table)
         lines += [f"note: {note}" for note in table.notes_on_scores()]
         if len(tables) > 1:
@@ -50,26 +50,39 @@ def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
     return "\n".join(lines)
 
 
+def _where(comparison: Comparison, stimulus: str) -> str:
+    """What a table was scored on, and what was learned from where no model's name says so."""
+    learned = comparison.tree.attrs.get("call", {}).get("recording", {}).get("stimulus", stimulus)
+    if not any("@" in model for model in comparison.models) and learned != stimulus:
+        return f"learned from {learned}, scored on {stimulus}"
+    return f"scored on {stimulus}" if len(comparison.stimuli) > 1 else ""
+
+
 def _table_lines(table: Table) -> list[str]:
     comparison, differences = table.comparison, table.differences()
     width = max(20, *(len(model) for model in comparison.models), *(len(p) for p, _ in differences))
+    held = [
+        *table.heldout(),
+        *((pair, "paired by cell and time", score) for pair, score in differences),
+    ]
+    given = [
+        (*row[:2], f"{row[2]}  (another question: not compared)") for row in table.conditional()
+    ]
+    headings, rows = table.on_test() if table.facts["n_trials"] > 1 else ([], [])
+    middle = max(43, *(len(row[1]) for row in [*held, *given, *rows]))
+    head = width + middle + 5
     lines: list[str] = []
     if table.facts["heldout_scored_s"]:
-        lines.append(f"{table.headline():<68}{heading(table.metric)}")
-        lines += [f"  {name:<{width}}  {what:<43} {score}" for name, what, score in table.heldout()]
+        lines.append(f"{table.headline():<{head}}{heading(table.metric)}")
         lines += [
-            f"  {pair:<{width}}  {'paired by cell and time':<43} {score}"
-            for pair, score in differences
+            f"  {name:<{width}}  {what:<{middle}} {score}" for name, what, score in held + given
         ]
-        for name, what, score in table.conditional():
-            lines.append(f"  {name:<{width}}  {what:<43} {score}  (another question: not compared)")
-    if table.facts["n_trials"] > 1:
-        headings, rows = table.on_test()
-        lines.append(f"{table.test_headline():<68}" + "".join(f"{h:<11}" for h in headings))
+    if headings:
+        lines.append(f"{table.test_headline():<{head}}" + "".join(f"{h:<11}" for h in headings))
         for name, mode, *values in rows:
             cells = "".join(f"{value:<11}" for value in values)
-            lines.append(f"  {name:<{width}}  {mode:<43} {cells}".rstrip())
-    return lines
+            lines.append(f"  {name:<{width}}  {mode:<{middle}} {cells}".rstrip())
+    return [line.rstrip() for line in lines]
 
 
 def _side_by_side(tables: dict[str, Table]) -> list[str]:
@@ -104,6 +117,7 @@ def _side_by_side(tables: dict[str, Table]) -> list[str]:
 
 def _all_scores(table: Table) -> list[str]:
     details = table.details
+    width = max(22, *(len(model) for model in table.comparison.models))
     lines = []
     for metric in details["metric"].values:
         data, unit = (str(details[name].sel(metric=metric).values) for name in ("data", "unit"))
@@ -114,13 +128,13 @@ def _all_scores(table: Table) -> list[str]:
         for model in table.comparison.models:
             reason = str(details["reason"].sel(model=model, metric=metric).values)
             if reason:
-                lines.append(f"  {model:<22} – ({reason})")
+                lines.append(f"  {model:<{width}} – ({reason})")
                 continue
             pooled = table.population.sel(model=model, metric=metric, part="value")
             each = table.comparison.scores.sel(model=model, metric=metric).values
             cells = " ".join(number(value, 3) for value in each)
             pair = " ".join(number(float(pooled.sel(reduction=r)), 3) for r in ("mean", "ratio"))
-            lines.append(f"  {model:<22} {pair}   {cells}")
+            lines.append(f"  {model:<{width}} {pair}   {cells}")
     lines += _distances(table)
     lines.append("ceilings   (per cell)")
     for name in details["ceiling"].coords["ceiling_kind"].values:
@@ -153,8 +167,8 @@ def comparison_html(comparison: Comparison) -> str:
     tables = {name: Table(comparison.on(name)) for name in comparison.stimuli}
     parts = []
     for stimulus, table in tables.items():
-        if len(tables) > 1:
-            parts.append(f"<p>scored on {html.escape(stimulus)}</p>")
+        if where := _where(comparison, stimulus):
+            parts.append(f"<p>{html.escape(where)}</p>")
         parts += _table_html(table)
         said = [f"note: {note}" for note in table.notes_on_scores()] + table.conclusions()
         parts += [f"<p>{html.escape(sentence)}</p>" for sentence in said]

@@ -129,7 +129,11 @@ def draw_profile(ax: Axes, tree: xr.DataTree, model: str, weights: xr.DataArray)
     ax.set_xlabel(TIME)
     ax.set_ylabel("weight")
     if weights.sizes["y"] > 1 or weights.sizes["x"] > 1:
-        at = [f"{n} {weights[n].values[peak[n]]:g}" for n in ("y", "x") if weights.sizes[n] > 1]
+        at = [
+            f"{n} {weights[n].values[peak[n]]:g}".replace("-", "−")
+            for n in ("y", "x")
+            if weights.sizes[n] > 1
+        ]
         units = weights["y"].attrs.get("units", "pixel")
         ax.set_xlabel(f"{TIME}\nat {', '.join(at)} {_pixels(units)}")
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from neuromodels.datasets.attributes import decode_attribute
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.storage import open_hdf5, read_tree, write_tree
+from neuromodels.datasets.storage import open_hdf5, read_tree, verify, write_tree
 
 SCHEMA = "movie"
 
@@ -50,6 +50,8 @@ def write_movie(movie: xr.DataArray, path: str | Path, overwrite: bool = False) 
 def load_movie(path: str | Path) -> xr.DataArray:
     """The labelled movie in a file that `write_movie` wrote; frames are read when they are used.
 
+    All are compared with their checksums first, which reads the file once.
+
     Raises
     ------
     InputError
@@ -65,14 +67,17 @@ def load_movie(path: str | Path) -> xr.DataArray:
     'flash'
     """
     tree = read_tree(path)
-    if tree.attrs.get("neuromodels_schema") != SCHEMA or "stimulus" not in tree:
-        schema = tree.attrs.get("neuromodels_schema")
+    schema = tree.attrs.get("neuromodels_schema")
+    whole = "stimulus" in tree and "frame_time" in tree
+    if schema != SCHEMA or not whole:
         tree.close()
+        said = f"a {schema}" if schema else "another tree"
         raise InputError(
-            f"holds {f'a {schema}' if schema else 'another tree'}, not a movie",
+            "lacks its frames or their times" if schema == SCHEMA else f"holds {said}, not a movie",
             where=str(path),
             remedy="Give a file that `neuromodels stimulus` wrote.",
         )
+    verify(path)
     return tree["stimulus"]
 
 

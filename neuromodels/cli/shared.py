@@ -147,4 +147,9 @@ def settings(pairs: tuple[str, ...], flag: str = "--set") -> dict[str, Any]:
 
 
 def size(path: Any) -> str:
-    return f"{path} ({Path(path).stat().st_size / 1e6:.1f} MB; open with xarray or h5py)"
+    """What was written, how large it is and what opens it; a zarr store is a folder."""
+    where = Path(path)
+    if where.is_dir():
+        total = sum(file.stat().st_size for file in where.rglob("*") if file.is_file())
+        return f"{path} ({total / 1e6:.1f} MB; open with xarray or zarr)"
+    return f"{path} ({where.stat().st_size / 1e6:.1f} MB; open with xarray or h5py)"

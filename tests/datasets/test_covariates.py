@@ -243,6 +243,7 @@ def test_a_heading_says_units_also_of_the_time(tmp_path):
         ("time,a+b\n0,1\n1,1\n", "is called 'a.b'"),
         ("time\n0\n1\n", "holds no covariate"),
         ("", "is no table"),
+        ("time,a,a\n0,1,2\n1,1,2\n", "has two columns 'a'"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_an_error_that_names_it(text, said, tmp_path):
@@ -272,6 +273,18 @@ def test_what_is_no_covariates_is_refused():
         nm.attach_covariates(arrays(), {"a": ([0, 1], [0, 1])}, units={"b": "cm"})
     with pytest.raises(nm.InputError, match="longest_gap"):
         nm.attach_covariates(arrays(), {"a": ([0, 1], [0, 1])}, longest_gap=0)
+    with pytest.raises(nm.InputError, match="longest_gap"):
+        nm.attach_covariates(arrays(), {"a": ([0, 1], [0, 1])}, longest_gap="long")
+
+
+def test_times_in_milliseconds_are_noted():
+    times = np.arange(0, 3, 0.01)
+    in_seconds, in_ms = (
+        nm.attach_covariates(arrays(), {"a": (scale * times, times)}).attrs["notes"]
+        for scale in (1, 1000)
+    )
+    assert not any("in seconds?" in note for note in in_seconds)
+    assert any("a lasts 2990 s" in note and "in seconds?" in note for note in in_ms)
 
 
 # --- recording_from_arrays ------------------------------------------------------------------

@@ -125,6 +125,20 @@ def test_the_stored_truth_gives_the_rates_of_the_glm_regime():
     assert (np.diagonal(coupling, axis1=1, axis2=2) == 0).all()
 
 
+@pytest.mark.slow
+def test_cells_that_would_run_away_stay_calm_where_what_they_hear_is_bounded():
+    screen = {"size": (8, 8), "pixel_size": 100.0}
+    shown = {"minutes": 20, "repeats": 10, "stimulus_parameters": screen}
+    for n_cells, seed in ((8, 2), (12, 4)):
+        with pytest.raises(InputError, match="run away"):
+            simulate_retina(
+                n_cells=n_cells, seed=seed, **shown, parameters=glm_truth(excitation_limit=None)
+            )
+        calm = simulate_retina(n_cells=n_cells, seed=seed, **shown, parameters=glm_truth())
+        # Cells stop at 20.
+        assert calm.train["conditional_rate"].max() < 8
+
+
 def test_wider_bins_sum_the_rates_as_they_sum_the_counts(recording):
     wide = recording.at(0.02)
     for role in ("train", "test"):
@@ -259,11 +273,61 @@ def test_only_simulations_have_a_truth():
         ({"stimulus": movie() * 0, "minutes": None, "stimulus_parameters": None}, "contrast|mean"),
         ({"stimulus": movie(), "minutes": None}, "stimulus_parameters"),
         ({"stimulus": movie().isel(y=0), "minutes": None}, "dimensions"),
+        ({"n_cells": "two"}, "n_cells: is 'two'"),
+        ({"repeats": 10**30}, "repeats: is 1000"),
+        ({"test_runs": 10**400}, "to 1,000,000"),
+        ({"bin_width": 10**400}, "bin_width: is 1000"),
+        ({"parameters": {"dt": 0.001}}, "glm_truth"),
+        ({"gain_sd": 1e308}, "gain_sd: is 1e.308"),
+        ({"coupling_spread": 1e6}, "from 0 to 5"),
+        ({"amacrine_strength": 10**400}, "amacrine_strength: is 1000"),
+        ({"filter_stages": "four"}, "filter_stages"),
+        ({"output": np.ones(2)}, "softplus, exp"),
+        ({"history": [[1.0, 2.0], [3.0]]}, "history: is"),
+        ({"history": [["a", 0.01]]}, "history: is"),
+        ({"subunit_spacing_um": 1e-3}, "subunits on"),
+        ({"stimulus_parameters": 3}, "stimulus_parameters: is 3"),
+        ({"stimulus_parameters": {"duration": 9.0}}, "minutes and test_seconds"),
+        ({"stimulus": {"a/b": "white-noise"}}, "'a/b' is no name"),
     ],
 )
 def test_what_is_impossible_is_refused_by_name(arguments, says):
     with pytest.raises(InputError, match=says):
         simulate_retina(**(SMALL | arguments))
+
+
+def with_nan(at):
+    return movie().where(movie().frame != at)
+
+
+@pytest.mark.parametrize(
+    ("shown", "says"),
+    [
+        (with_nan(3), "NaN"),
+        # In neither of the blocks that drives are set on: the truth would be NaN there.
+        (with_nan(350), "NaN"),
+        (movie().assign_attrs(background="grey"), "background: is 'grey'"),
+        (movie().assign_coords(y=("y", np.zeros(4), {"units": "µm"})), "ascend or descend"),
+        (nm.stimuli.flash(duration=20, size=(8, 8)), "repeats itself: 120 of the 120"),
+    ],
+)
+def test_a_movie_whose_truth_would_be_nonsense_is_refused(shown, says):
+    given = {"stimulus": shown, "stimulus_parameters": None, "minutes": None}
+    with pytest.raises(InputError, match=says):
+        simulate_retina(**(SMALL | given | {"test_seconds": 2.0}))
+
+
+def test_inhibition_may_come_after_the_end_of_a_block():
+    # A delay between one and two lengths of a block (6 s) once was an error of shapes.
+    rec = simulate_retina(amacrine_delay_s=9.0, **(SMALL | {"minutes": 0.1, "repeats": 2}))
+    assert np.isfinite(rec.train["true_rate"].values).all()
+
+
+def test_the_command_takes_what_looks_like_a_path_for_one(tmp_path, capsys):
+    run = CommandLine(capsys)
+    result = run("simulate", "retina", "--stimulus", tmp_path / "no.h5", "--out", tmp_path / "s.h5")
+    assert result.code == 2 and "no.h5: does not exist" in result.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_writes_a_recording_and_says_what_it_knows(tmp_path, capsys):

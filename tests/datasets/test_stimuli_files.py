@@ -125,3 +125,27 @@ def test_the_command_refuses_an_impossible_movie_and_leaves_nothing(run, tmp_pat
     refused = run("stimulus", *arguments, "--out", tmp_path / "movie.h5")
     assert refused.code == 2 and said in refused.err
     assert not list(tmp_path.iterdir())
+
+
+def damaged_frames(path):
+    # Chunks are compressed: HDF5 itself would stumble over these only when they are read.
+    with h5py.File(path) as file:
+        chunk = file["stimulus"].id.get_chunk_info(0)
+    with open(path, "r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(b"\xff" * chunk.size)
+
+
+def without_times(path):
+    with h5py.File(path, "r+") as file:
+        del file["frame_time"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"), [(damaged_frames, "checksum"), (without_times, "lacks its frames or their")]
+)
+def test_a_damaged_movie_is_refused_when_it_is_loaded(damage, said, tmp_path):
+    path = nm.stimuli.write_movie(nm.stimuli.white_noise(duration=5, seed=1), tmp_path / "noise.h5")
+    damage(path)
+    with pytest.raises(InputError, match=said):
+        nm.stimuli.load_movie(path)

@@ -212,6 +212,8 @@ def test_a_folder_that_holds_no_movie_is_refused(pictures, tmp_path):
         ("moving-bars", {"direction": [0, 90], "motion": "random-walk"}, "has 2 directions"),
         ("moving-bars", {"contrast": -1}, "contrast: is -1"),
         ("moving-bars", {"motion": "jump"}, "Use one of: sweep, random-walk"),
+        ("moving-bars", {"pause": 1e308}, "more than 100,000,000 frames"),
+        ("moving-bars", {"pause": float("nan"), "motion": "random-walk"}, "pause: is nan"),
         ("drifting-grating", {"spatial_period": 99.0}, "less than two pixels"),
         ("drifting-grating", {"temporal_frequency": 31.0}, "less than two frames per cycle"),
         ("drifting-grating", {"temporal_frequency": -1.0}, "Turn direction by 180 deg"),
@@ -223,6 +225,8 @@ def test_a_folder_that_holds_no_movie_is_refused(pictures, tmp_path):
         ("flash", {"diameter": 10.0}, "covers the centre of no pixel"),
         ("flash", {"diameter": 100.0, "position": (900.0, 0.0)}, "place it on the screen"),
         ("flash", {"diameter": 100.0, "position": 3}, "Give (y, x) in µm"),
+        ("flash", {"position": (float("nan"), 0.0)}, "position: is nan"),
+        ("flash", {"period": 1e308}, "more than 100,000,000 frames"),
         ("flash", {"delay": 99.0}, "is the end of the movie"),
         ("omitted-flash", {"n_flashes": 0}, "n_flashes: is 0"),
         ("omitted-flash", {"duration": 2.0}, "shorter than one sequence of 2.64 s"),
@@ -233,3 +237,9 @@ def test_a_shape_that_cannot_be_shown_is_refused_with_what_to_do(name, wrong, sa
     with pytest.raises(InputError) as refused:
         stimuli.generate(name, **wrong)
     assert said in str(refused.value)
+
+
+def test_a_bar_may_be_so_slow_that_it_is_never_seen():
+    movie = stimuli.moving_bars(duration=1.0, speed=5e-324, direction=0.0)
+    assert (movie.values == 0.5).all()
+    assert movie["bar_position"].values.tolist() == [-600.0] * 60

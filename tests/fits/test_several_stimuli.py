@@ -210,6 +210,15 @@ def test_what_cannot_be_learned_from_or_scored_is_refused(call, what, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("names", [3, [], [None], ""])
+def test_what_names_no_stimulus_is_refused(names, tmp_path):
+    one = join_stimuli({"a": small(), "b": small()})
+    for call in ({"learn_from": names}, {"learn_from": "a", "score_on": names}):
+        with pytest.raises((nm.OptionError, nm.InputError), match="names no stimulus|has no ''"):
+            nm.compare(one, ["ln"], out=tmp_path / "out.h5", **call)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_stimulus_of_another_size_is_left_out_and_it_is_said():
     mixed = join_stimuli({"a": small(), "b": small((7, 1))})
     task = prepare(mixed, learn_from="a")

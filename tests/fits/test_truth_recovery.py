@@ -330,6 +330,8 @@ def test_what_is_no_single_result_is_refused():
     world, fit = ln_fit()
     with pytest.raises(nm.InputError, match="give one member and its recording"):
         recovery([fit], world.recording)
+    with pytest.raises(nm.InputError, match="recording: is NoneType"):
+        recovery(fit, None)
 
 
 def test_another_simulation_is_refused():
