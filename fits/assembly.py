@@ -365,8 +365,8 @@ class Assembly:
                 "part": list(PARTS),
             },
             attrs={
-                "note": "NaN where the two models were given different recorded spikes, or covariates "
-                "of which neither set contains the other"
+                "note": "NaN where the two models were given different recorded spikes, or "
+                "covariates of which neither set contains the other"
             },
         )
 

@@ -52,7 +52,7 @@ def comparison_text(comparison: Comparison, all_scores: bool = False) -> str:
 
 def _where(comparison: Comparison, stimulus: str) -> str:
     """What a table was scored on, and what was learned from where no model's name says so."""
-    learned = comparison.tree.attrs.get("call", {}).get("recording", {}).get("stimulus", stimulus)
+    learned = comparison.tree.attrs["recording"].get("stimulus", stimulus)
     if not any("@" in model for model in comparison.models) and learned != stimulus:
         return f"learned from {learned}, scored on {stimulus}"
     return f"scored on {stimulus}" if len(comparison.stimuli) > 1 else ""

@@ -27,6 +27,8 @@ _VALUE_BYTES = 16
 #: Between the names of stimuli that are learned from together.
 JOINT = "+"
 SCORED_ROLES = ("heldout", "test")
+#: How far the ratio of frames and bins may be off a whole number, as a share of it.
+FITTING = 0.01
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ def prepare(
         **_covariates(whole.train),
     )
     found = [f"{note.where.rpartition(': ')[2]}: {note.what}" for note in report.notes]
-    notes = (*view.attrs.get("notes", []), *found, *left_out)
+    display = _note_on_display(view, learned[0])
+    notes = (*view.attrs.get("notes", []), *found, *left_out, *display)
     return Task(
         view,
         learned,
@@ -221,6 +224,21 @@ def prepare(
         mean_response(whole.train),
         tuple(notes),
     )
+
+
+def _note_on_display(view: Recording, stimulus: str) -> list[str]:
+    """Said where bins and frames of the display do not fit: some bins show a frame late."""
+    train = view.role("train", stimulus)
+    if "frame_time" not in train or train.sizes["frame"] < 2:
+        return []
+    frame, width = float(np.median(np.diff(train["frame_time"].values))), view.bin_width
+    share = max(frame, width) / min(frame, width)
+    if abs(share - round(share)) <= FITTING * share:
+        return []
+    return [
+        f"bins of {1e3 * width:.4g} ms do not fit frames of {1e3 * frame:.4g} ms, so that models "
+        "see some frames late: bins that divide a frame predict better (docs/recordings.md)"
+    ]
 
 
 def mean_response(blocks: list[Block]) -> np.ndarray:

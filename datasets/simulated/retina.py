@@ -392,9 +392,5 @@ def _with_rates(role, true: np.ndarray, conditional: np.ndarray, runs: int, exac
 def _whole(name: str, value, least: int, most: int | None) -> None:
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least or (most is not None and value > most):
-        upto = "" if most is None else f" to {most:,}"
-        raise InputError(
-            f"is {value!r}"[:80],
-            where=f"simulate_retina: {name}",
-            remedy=f"Give a whole number from {least}{upto}.",
-        )
+        remedy = f"Give a whole number from {least}" + ("." if most is None else f" to {most:,}.")
+        raise InputError(f"is {value!r}"[:80], where=f"simulate_retina: {name}", remedy=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from functools import cache
 
 import numpy as np
@@ -49,6 +50,7 @@ def test_the_scores_on_each_stimulus_are_those_of_a_fit_of_that_pair_alone():
         recording(), ["ln"], learn_from="slow", score_on="fast", options={"ln": OPTIONS}
     )
     assert alone.stimuli == ("fast",)
+    assert comparison_text(alone).startswith("learned from slow, scored on fast\n")
     one = alone.scores.sel(model="ln").values
     np.testing.assert_allclose(
         crossed().on("fast").scores.sel(model="ln@slow").values, one, rtol=1e-9, equal_nan=True
@@ -117,6 +119,17 @@ def test_learning_from_both_is_as_good_on_each_as_learning_from_it_alone():
         )
 
 
+def test_headings_stand_over_their_columns_however_long_the_names_are():
+    lines = comparison_text(crossed()).splitlines()
+    assert lines[0] == "scored on fast"
+    head = next(line for line in lines if line.startswith("held out"))
+    population = crossed().on("fast").details["population"].sel(model="ln@fast+slow")
+    pooled = population.sel(metric="bits_per_spike", reduction="mean", part="value")
+    value = f"{float(pooled.mean()):.2f}"
+    row = next(line for line in lines if line.startswith("  ln@fast+slow  "))
+    assert head.index("bits/spike") == row.index(value)
+
+
 def test_the_matrix_of_the_table_shows_what_is_stored():
     text = comparison_text(crossed())
     head = next(line for line in text.splitlines() if line.startswith("bits/spike, held out"))
@@ -157,6 +170,7 @@ def test_a_single_fit_keeps_its_scores_on_all_stimuli(tmp_path):
     for one in (fitted, nm.load(tmp_path / "fit.h5")):
         seen = comparison_of(one)
         assert seen.stimuli == ("fast", "slow")
+        assert "learned from fast, scored on slow" in comparison_text(seen)
         scores = seen.on("slow").scores.sel(model="ln")
         expected = crossed().on("slow").scores.sel(model="ln@fast")
         np.testing.assert_allclose(scores, expected, rtol=1e-9, equal_nan=True)
@@ -231,3 +245,16 @@ def test_stimuli_of_other_neurons_or_bins_are_not_joined():
         join_stimuli({"a": small(), "b": small(n_neurons=3)})
     with pytest.raises(nm.InputError, match=r"bins of 0.02 s, a of 0.01 s"):
         join_stimuli({"a": small(), "b": small(width=0.020)})
+
+
+@pytest.mark.parametrize(
+    ("frame_rate", "width", "fits"),
+    [(60.0, "1/100", False), (60.0, "1/120", True), (60.0, "1/60", True), (100.0, "1/100", True)],
+)
+def test_bins_that_do_not_fit_the_frames_of_the_display_are_said(frame_rate, width, fits):
+    rng, width = np.random.default_rng(0), Fraction(width)
+    counts = rng.poisson(0.2, (int(40 / width), 2))
+    movie = rng.random((round(40 * frame_rate), 4, 1))
+    made = recording_from_arrays(movie, counts, bin_width=width, frame_rate=frame_rate)
+    notes = prepare(made, bin_width=float(width)).notes
+    assert any("do not fit frames" in note for note in notes) is not fits
