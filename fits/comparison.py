@@ -170,6 +170,17 @@ def node_name(label: str) -> str:
     return label.replace("/", "_")
 
 
+def _check_there(tree: xr.DataTree, places: list[str], path: str | Path) -> None:
+    """Other programs can take groups out of a file."""
+    for place in places:
+        try:
+            tree[place]
+        except KeyError as error:
+            raise InputError(
+                f"lacks /{place}.", where=str(path), remedy="Copy the file again, or make it anew."
+            ) from error
+
+
 def load(path: str | Path) -> Fit | Comparison | ComparisonSet | SpikingRun | Reproduction:
     """Open any result; models are rebuilt from the file alone.
 
@@ -186,18 +197,22 @@ def load(path: str | Path) -> Fit | Comparison | ComparisonSet | SpikingRun | Re
     Raises
     ------
     InputError
-        The file is missing, damaged, or holds something else.
+        The file is missing, damaged, incomplete, or holds something else.
     """
     tree = read_tree(path)
     kind = tree.attrs.get(RESULT)
     if kind == "comparison":
+        _check_there(tree, ["scores"], path)
         return Comparison(tree)
     if kind == "fit":
         return Fit(tree)
     if kind == "comparison set":
         from neuromodels.fits.comparison_set import ComparisonSet
 
-        return ComparisonSet(tree)
+        _check_there(tree, ["summary/member"], path)
+        found = ComparisonSet(tree)
+        _check_there(tree, [f"members/{name}/scores" for name in found.names], path)
+        return found
     if kind == "spiking run":
         from neuromodels.fits.superspike.record import SpikingRun
 

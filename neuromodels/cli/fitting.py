@@ -56,7 +56,7 @@ def _figures(result: Any, folder: str | None) -> list[str]:
 )
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--config", type=click.Path(), help="Options in TOML.")
+@click.option("--config", type=click.Path(), help="Options in TOML, without tables.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option.")
 @stimuli_options
 @bin_width_option

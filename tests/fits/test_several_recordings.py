@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import scipy.stats
@@ -262,6 +263,16 @@ def test_models_without_a_core_are_fitted_to_screens_of_any_size_and_have_nothin
         nm.fit(recordings(), "ln")
     found = nm.compare([other(), other((9, 1))], ["ln"], options=OPTIONS)
     assert found.names == ("recording 1", "recording 2")
+
+
+@pytest.mark.parametrize("place", ["summary", "members", "members/{}", "members/{}/scores"])
+def test_a_set_that_lost_a_part_is_refused_when_it_is_loaded(place, tmp_path):
+    found = small_set()
+    path = found.to_hdf5(tmp_path / "set.h5")
+    with h5py.File(path, "r+") as file:
+        del file[place.format(found.names[-1])]
+    with pytest.raises(nm.InputError, match="lacks /(summary|members)/"):
+        nm.load(path)
 
 
 # -- interruption ----------------------------------------------------------------------------------
