@@ -251,8 +251,25 @@ class Table:
         return found
 
     def conclusions(self) -> list[str]:
-        """Two plain sentences on what may be concluded."""
-        return [self._about_models(), self._about_ceiling()]
+        """Plain sentences on what may be concluded."""
+        return [self._about_models(), *self._about_covariates(), self._about_ceiling()]
+
+    def _about_covariates(self) -> list[str]:
+        """What each covariate, or set of them, adds to the same model without it."""
+        added = []
+        table = self.comparison.differences.get("population")
+        for less in self.comparison.models:
+            for more in self.comparison.models:
+                name = more.removeprefix(f"{less}+")
+                pair = f"{more} − {less}"
+                if name == more or table is None or pair not in table["pair"].values:
+                    continue
+                row = table.sel(pair=pair, metric=self.metric, reduction=self.reduction)
+                value = float(row.sel(part="value"))
+                if np.isfinite(value):
+                    said = number(value, 2, signed=True) + _interval(row, True)
+                    added.append(f"{name} adds {said} to {less}")
+        return [f"Covariates ({heading(self.metric)}): {'; '.join(added)}."] if added else []
 
     def _about_models(self) -> str:
         models = self.comparison.models

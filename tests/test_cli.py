@@ -138,9 +138,11 @@ def test_fit_writes_one_file_and_prints_scores_that_are_in_it(run, recording, tm
     assert "feve" not in result.out  # of all scores, only the usual ones
 
 
-def test_fit_takes_a_config_and_set_wins_over_it(run, recording, tmp_path):
+@pytest.mark.parametrize("table", ["", "[ln]\n"])
+def test_fit_takes_a_config_and_set_wins_over_it(run, recording, tmp_path, table):
     config = tmp_path / "ln.toml"
-    config.write_text("history = 0.05\ntemporal_basis = 3\nridge = [1e-2]\nsmoothness = [0.0]\n")
+    options = "history = 0.05\ntemporal_basis = 3\nridge = [1e-2]\nsmoothness = [0.0]\n"
+    config.write_text(table + options)
     out = tmp_path / "ln.h5"
     result = run(
         "fit", recording, "--model", "ln", "--config", config, "--set", "history = 0.1",

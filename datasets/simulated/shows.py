@@ -108,19 +108,19 @@ def make_shows(
 
 
 def _by_stimulus(parameters: Mapping, named: Mapping) -> dict:
-    """Parameters of every generator: the same for all, or {stimulus: parameters}."""
+    """Parameters of every generator: shared ones, and in {stimulus: parameters} its own."""
     if not isinstance(parameters, Mapping) or not all(isinstance(key, str) for key in parameters):
         raise _wrong("stimulus_parameters", f"is {parameters!r}"[:80], "Give {name: value}.")
-    if parameters and all(isinstance(value, Mapping) for value in parameters.values()):
-        unknown = [key for key in parameters if key not in named]
-        if unknown:
+    own = {key: value for key, value in parameters.items() if isinstance(value, Mapping)}
+    shared = {key: value for key, value in parameters.items() if key not in own}
+    for name in own:
+        if name not in named:
             raise _wrong(
                 "stimulus_parameters",
-                f"names {unknown[0]!r}, which is not shown",
+                f"names {name!r}, which is not shown",
                 f"Shown are: {', '.join(map(str, named))}.",
             )
-        return {name: parameters.get(name, {}) for name in named}
-    return dict.fromkeys(named, parameters)
+    return {name: {**shared, **own.get(name, {})} for name in named}
 
 
 def _generated(name, generator, minutes, test_seconds, parameters, seed) -> Show:

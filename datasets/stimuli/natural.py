@@ -38,6 +38,7 @@ def natural_movie(
     pixel_size: float = 50.0,
     jitter: float = 100.0,
     saccade_interval: float = 1.0,
+    shortest_fixation: float = 0.15,
     mean: float = 0.5,
     contrast: float = 0.4,
     shrink: int = 1,
@@ -55,7 +56,9 @@ def natural_movie(
         Standard deviation of the way in one second along each axis: a random walk, reflected at
         the edges of the image, shown to the nearest pixel.
     saccade_interval : float, s
-        Mean time between saccades; the intervals are exponential, at least one frame.
+        Mean time between saccades.
+    shortest_fixation : float, s
+        Eyes do not jump again sooner; beyond it the intervals are exponential.
     mean, contrast : float
         Of every image: its mean, and its standard deviation as a share of the mean. Values beyond
         the display's range are cut; mean and contrast are those after the cut.
@@ -90,13 +93,20 @@ def natural_movie(
     middle, contrast = swing(where, mean, contrast, ROOM_SD)
     way = not_negative(jitter, f"{where}: jitter", "µm, from 0") / screen.pixel_size
     interval = positive(saccade_interval, f"{where}: saccade_interval", "seconds")
+    shortest = not_negative(shortest_fixation, f"{where}: shortest_fixation", "seconds, from 0")
+    if shortest >= interval:
+        raise screen.wrong(
+            "shortest_fixation",
+            f"{shortest:g} s is not shorter than the mean saccade_interval of {interval:g} s",
+            "Give less, or a longer saccade_interval.",
+        )
     factor = whole(shrink, 1, f"{where}: shrink", "pixels of an image per pixel of the screen")
     if not isinstance(folder, (str, os.PathLike)):
         raise screen.wrong("folder", f"is {folder!r}"[:80], "Give the path of a folder of images.")
     pictures = GreyPictures(folder)
     room = _room(screen, pictures, factor)
     rng = np.random.default_rng(seed_of(seed, where))
-    starts = _fixations(screen, interval, rng)
+    starts = _fixations(screen, shortest, interval, rng)
     fixation = np.repeat(np.arange(starts.size), np.diff(starts, append=screen.n_frames))
     image = _images(starts.size, len(pictures.names), rng)
     gaze = _gaze(screen, starts, room[image], way / math.sqrt(screen.frame_rate), rng)
@@ -133,11 +143,13 @@ def _room(screen: Screen, pictures: GreyPictures, factor: int) -> np.ndarray:
     return room
 
 
-def _fixations(screen: Screen, interval: float, rng: np.random.Generator) -> np.ndarray:
+def _fixations(
+    screen: Screen, shortest: float, interval: float, rng: np.random.Generator
+) -> np.ndarray:
     """First frame of every fixation."""
     starts = [0]
     while True:
-        drawn = rng.exponential(interval) * screen.frame_rate
+        drawn = (shortest + rng.exponential(interval - shortest)) * screen.frame_rate
         frames = max(1, round(min(drawn, screen.n_frames)))
         if starts[-1] + frames >= screen.n_frames:
             return np.array(starts)

@@ -56,7 +56,9 @@ def _figures(result: Any, folder: str | None) -> list[str]:
 )
 @click.option("--out", required=True, type=click.Path(), help="HDF5 file to write.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--config", type=click.Path(), help="Options in TOML, without tables.")
+@click.option(
+    "--config", type=click.Path(), help="Options in TOML, or a table of them named as the model."
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="One option.")
 @stimuli_options
 @bin_width_option
@@ -86,7 +88,10 @@ def fit_command(
     from neuromodels.fits.options import make_request
     from neuromodels.fits.table_text import comparison_summary
 
-    options = _config(config) | read_settings(settings)
+    options = _config(config)
+    if isinstance(options.get(model), dict):
+        options = options[model]  # a file for `compare`: the table of this model
+    options = options | read_settings(settings)
     make_request(model, options)  # a wrong name is told before a large recording is opened
     fitted = nm.fit(
         open_all(recordings, opening),
@@ -299,19 +304,31 @@ def _stimulus(path: str, opening: dict[str, Any]) -> Any:
 
 @command(
     "show",
-    "  neuromodels show cell.h5\n  neuromodels show cell.h5 --all-scores --figures figures\n",
+    "  neuromodels show cell.h5\n  neuromodels show cell.h5 --all-scores --figures figures\n"
+    "  neuromodels show fits.h5 --truth sim.h5\n",
 )
 @click.argument("result", type=click.Path())
 @click.option("--figures", type=click.Path(), help="Folder for the figures (PNG).")
 @click.option("--all-scores", is_flag=True, help="Print every score, per neuron too.")
+@click.option(
+    "--truth", type=click.Path(), help="The simulation that was fitted, to score against."
+)
 def show_command(
-    result: str, figures: str | None, all_scores: bool, quiet: bool, as_json: bool
+    result: str,
+    figures: str | None,
+    all_scores: bool,
+    truth: str | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Show the RESULT of fit, compare, train-spikes or reproduce, and draw its figures again."""
     import neuromodels as nm
     from neuromodels.fits.table_text import comparison_summary, comparison_text
 
     found = nm.load(result)
+    if truth is not None:
+        _print_recovery(found, truth, quiet=quiet, as_json=as_json)
+        return
     if isinstance(found, nm.ComparisonSet):
         print_set(found, figures, all_scores=all_scores, quiet=quiet, as_json=as_json)
         return
@@ -332,6 +349,18 @@ def show_command(
         print_json({"figures": drawn} | comparison_summary(comparison))
     elif not quiet:
         click.echo(comparison_text(comparison, all_scores))
+
+
+def _print_recovery(found: Any, truth: str, *, quiet: bool, as_json: bool) -> None:
+    """What the models of a result recovered of a simulation's truth."""
+    import neuromodels as nm
+    from neuromodels.fits.truth.recovery_text import recovery_text
+
+    recovered = nm.recovery(found, truth)
+    if as_json:
+        print_json(recovered.to_dict())
+    elif not quiet:
+        click.echo(recovery_text(recovered))
 
 
 @command("demo", "  neuromodels demo\n  neuromodels demo --out results/demo.h5 --overwrite\n")

@@ -170,13 +170,16 @@ def test_the_seed_draws_everything(recording):
 
 
 def test_several_stimuli_are_shown_to_the_same_cells():
-    small = SMALL | {"stimulus_parameters": {"noise": {"hold": 2}}}
+    # Those of one generator come on top of the shared ones.
+    small = SMALL | {"stimulus_parameters": {"pixel_size": 50.0, "noise": {"hold": 2}}}
     shown = {"noise": "white-noise", "flashes": "flash", "film": (None, movie(shape=(20, 20)))}
     rec = simulate_retina(shown, seed=5, **small)
     assert rec.stimuli == ("noise", "flashes", "film")
     assert rec.roles("noise") == ("train", "test")
     assert rec.roles("flashes") == ("test",), "the same every time: nothing to learn from"
     assert rec.roles("film") == ("test",)
+    first = rec.role("train", "noise")["stimulus"].values
+    assert (first[0:-1:2] == first[1::2]).all() and (first[2] != first[0]).any()
     assert not rec.validate().errors
 
 

@@ -1,6 +1,8 @@
 """Running and pupil in fits: the right solution, the right score, and none where there is none."""
 
+import re
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -255,6 +257,7 @@ OPTIONS = {
 }
 
 
+@cache
 def nested(kind, seed, **recording):
     """Models without, with running, and with running and pupil, on one split; and the truth."""
     made, truth = running_recording(seed, **recording)
@@ -309,6 +312,20 @@ def deviations(kind, seed, **recording):
     pupil = gain(comparison, largest, f"{kind}+running")
     errors = standard_errors(made, model)
     return (weight - truth.weight) / errors, running, pupil, error_of(comparison, largest)
+
+
+def test_the_table_says_what_each_covariate_adds():
+    comparison = nested("ln", 0)[0]
+    line = next(x for x in str(comparison).splitlines() if x.startswith("Covariates"))
+    for more, less, name in (
+        ("ln+running", "ln", "running"),
+        ("ln+running+pupil", "ln", "running+pupil"),
+        ("ln+running+pupil", "ln+running", "pupil"),
+    ):
+        value, _ = gain(comparison, more, less)
+        pattern = rf"\W{re.escape(name)} adds (\S+)(?: \[.*?\])? to {re.escape(less)}[;.]"
+        said = float(re.search(pattern, line)[1])
+        assert said == pytest.approx(value, abs=0.006)
 
 
 def test_running_is_found_and_the_pupil_is_not():

@@ -1,5 +1,6 @@
 """What `nm.recovery` says of fits whose truth plain numpy made, and what fits recover."""
 
+import json
 import math
 from functools import cache
 
@@ -348,3 +349,23 @@ def test_a_role_without_its_true_rate_is_refused_by_name():
     bare = type(world.recording)(world.recording.tree)
     with pytest.raises(nm.InputError, match="/stimulus/train: holds no true rate"):
         recovery(fit, bare)
+
+
+def test_the_command_line_shows_the_same_recovery(tmp_path, capsys):
+    from neuromodels.cli import main
+
+    world, fitted = ln_fit()
+    truth, fit = tmp_path / "sim.h5", tmp_path / "fit.h5"
+    world.recording.to_hdf5(truth)
+    fitted.to_hdf5(fit)
+    with pytest.raises(SystemExit) as end:
+        main(["show", str(fit), "--truth", str(truth)])
+    assert end.value.code == 0
+    shown, own = capsys.readouterr().out, recovery_text(nm.recovery(fitted, world.recording))
+    # The first line names the file.
+    assert shown.splitlines()[1:] == own.splitlines()[1:]
+    with pytest.raises(SystemExit):
+        main(["show", str(fit), "--truth", str(truth), "--json"])
+    stored = json.loads(capsys.readouterr().out)["data_vars"]["cc_true"]["data"]
+    found = nm.recovery(fitted, world.recording)["cc_true"].values
+    np.testing.assert_allclose(np.array(stored, dtype=float), found)
