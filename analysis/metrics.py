@@ -86,6 +86,11 @@ class Metric:
         return divide(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
 
+def main_metric(response: str) -> str:
+    """Score of a stretch that was shown once: for "count" bits per spike, else R²."""
+    return "bits_per_spike" if response == "count" else "variance_explained"
+
+
 def formula_of(score: str) -> str:
     """Name of the formula behind a column of scores: "bits_per_spike" of "bits_per_spike_test"."""
     for suffix in ("_conditional", "_adjusted", "_test"):

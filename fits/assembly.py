@@ -10,7 +10,7 @@ import xarray as xr
 
 from neuromodels.analysis import ceilings, halves
 from neuromodels.analysis.ceiling_intervals import ceiling_interval, mean_ceiling_interval
-from neuromodels.analysis.metrics import METRICS, explainable_fraction
+from neuromodels.analysis.metrics import METRICS, explainable_fraction, main_metric
 from neuromodels.fits.comparison import ON, node_name
 from neuromodels.fits.fit import Fit, with_units
 from neuromodels.fits.predictions import Prediction
@@ -22,6 +22,7 @@ from neuromodels.fits.scoring import (
     Scored,
     evaluate,
     observe,
+    split_inputs,
     spread_over_stretches,
 )
 from neuromodels.fits.task import Task
@@ -175,16 +176,6 @@ def _metric_coords(columns: tuple[Score, ...]) -> dict[str, Any]:
     }
 
 
-def _past_in(inputs: str) -> list[str]:
-    """Whose recorded spikes a model was given, of all that its scores were given."""
-    return [part for part in inputs.split(" + ") if part.endswith(" past")]
-
-
-def _covariates_in(inputs: str) -> set[str]:
-    """Covariates that a model was told."""
-    return set(inputs.split(" + ")) - {"stimulus", *_past_in(inputs)}
-
-
 class Assembly:
     """Scores fits of one task on one stimulus, all on the same bins, and labels everything.
 
@@ -305,14 +296,15 @@ class Assembly:
         few = test is not None and test.n_trials <= FEW_TRIALS
         count = self.task.data.response == "count"
         low = count and float(np.median(self.reference)) < LOW_RATE
-        on_heldout = "bits_per_spike" if count else "variance_explained"
         return {
             "stimulus": self.stimulus,
             "bin_width_s": width,
             "smoothing": "none",
             "scored_from_bin": self.scored_from,
             "response": self.task.data.response,
-            "headline_metric": on_heldout if heldout is not None else "cc_norm",
+            "headline_metric": (
+                main_metric(self.task.data.response) if heldout is not None else "cc_norm"
+            ),
             "headline_reduction": "ratio" if few and low else "mean",
             "n_trials": 0 if test is None else test.n_trials,
             **_mean_ceiling(test),
@@ -329,13 +321,12 @@ class Assembly:
         """
         seed = self.seeds[0]
         first, second = self.fits[one, seed].attrs, self.fits[two, seed].attrs
-        told = [_covariates_in(attrs["inputs"]) for attrs in (first, second)]
-        if not (told[0] <= told[1] or told[1] <= told[0]):
+        told, past = zip(*(split_inputs(a["inputs"]) for a in (first, second)), strict=True)
+        if not (set(told[0]) <= set(told[1]) or set(told[1]) <= set(told[0])):
             return False
         if not score.conditional:
             return True
-        same = _past_in(first["inputs"]) == _past_in(second["inputs"])
-        return first["mode"] == "free-running" and same
+        return first["mode"] == "free-running" and past[0] == past[1]
 
     def differences(self) -> xr.Dataset:
         """Paired differences of all pairs of models, later minus earlier, mean over seeds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +32,11 @@ def versions() -> dict[str, str]:
     """Versions of what computed a result."""
     packages = ("neuromodels", "torch", "numpy", "scipy", "xarray")
     return {package: version(package) for package in packages}
+
+
+def created() -> str:
+    """Now, as results state it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def with_units(dataset: xr.Dataset, grid: Mapping[str, xr.Variable] | None = None) -> xr.Dataset:

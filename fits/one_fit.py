@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import xarray as xr
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.storage import SCHEMA_VERSION
-from neuromodels.fits.fit import RESULT, Fit, predictions_dataset, versions, with_units
+from neuromodels.fits.fit import RESULT, Fit, created, predictions_dataset, versions, with_units
 from neuromodels.fits.options import Request
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.predictions import N_RUNS, Prediction, predict_blocks
@@ -186,7 +185,7 @@ def _fit_tree(
         "summary": outcome.summary,
         "recording": task.description(),
         "versions": versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created(),
         **times,
     }
     return tree

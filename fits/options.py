@@ -10,7 +10,7 @@ from typing import Any, Literal
 from neuromodels.fits.likelihoods import LikelihoodName
 from neuromodels.fits.spiking_options import SpikingTrainingOptions
 from neuromodels.fits.training import TrainingOptions
-from neuromodels.models import REGISTRY, ModelSpec, as_names, parse
+from neuromodels.models import REGISTRY, SPIKING, ModelSpec, as_names, parse
 from neuromodels.options import OptionError, make_options, names, nearest
 
 
@@ -84,7 +84,7 @@ class Request:
 
 def options_class(kind: str) -> type:
     """Options of the fitting procedure of a kind of model."""
-    if kind in ("spiking", "spiking-coupled"):
+    if kind in SPIKING:
         return SpikingTrainingOptions
     return TrainingOptions if kind == "retina-cnn" else ConvexOptions
 
@@ -172,7 +172,7 @@ def make_requests(
             )
     requests: list[Request] = []
     for spec in specs:
-        request = make_request(spec, _options_of(spec, options))
+        request = make_request(spec, options_of(spec, options))
         name = request.spec.name
         before = sum(earlier.spec.name == name for earlier in requests)
         if before:
@@ -181,7 +181,8 @@ def make_requests(
     return requests
 
 
-def _options_of(spec: Any, options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def options_of(spec: Any, options: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Options of one model among those by model name, as `make_requests` chooses them."""
     if not isinstance(spec, ModelSpec) or spec.name in options:
         return options.get(getattr(spec, "name", ""), {})
     of_alone = options.get(replace(spec, shared=False, covariates=()).name, {})

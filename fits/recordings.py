@@ -18,10 +18,10 @@ from neuromodels.datasets.recording import Recording, frame_size
 from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.comparison import Comparison, node_name
 from neuromodels.fits.comparison_set import ComparisonSet, set_tree
-from neuromodels.fits.fit import versions
+from neuromodels.fits.fit import created, versions
 from neuromodels.fits.options import Request
 from neuromodels.fits.progress import Progress
-from neuromodels.fits.runs import Plan, check_run, created, make_plan, opened, run
+from neuromodels.fits.runs import Plan, check_run, make_plan, opened, run
 from neuromodels.fits.task import Task, default_bin_width
 
 #: Attributes of a recording that name the animal; the first that says something counts.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.assembly import comparison_tree
 from neuromodels.fits.comparison import Comparison
 from neuromodels.fits.covariates import check_covariates
-from neuromodels.fits.fit import RESULT, Fit, versions
+from neuromodels.fits.fit import RESULT, Fit, created, versions
 from neuromodels.fits.interrupts import plain_interrupts
 from neuromodels.fits.likelihoods import settle
 from neuromodels.fits.one_fit import fit_request, scored_fit
@@ -241,11 +240,6 @@ def check_run(seeds: int, out: str | Path | None, resume: bool) -> None:
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def created() -> str:
-    """Now, as results state it."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _comparison(plan: Plan, fits: Fits, call: dict[str, Any]) -> Comparison:

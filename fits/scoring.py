@@ -304,6 +304,13 @@ def evaluate(
     )
 
 
+def split_inputs(inputs: str) -> tuple[list[str], list[str]]:
+    """What a model was given: what it sees (stimulus, covariates), and whose recorded spikes."""
+    parts = inputs.split(" + ")
+    past = [part for part in parts if part.endswith(" past")]
+    return [part for part in parts if part not in past], past
+
+
 def labels_of(pieces: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Block that each piece lies in."""
     return labels[np.unique(pieces, return_index=True)[1]]

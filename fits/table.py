@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from neuromodels.analysis.metrics import formula_of
+from neuromodels.analysis.metrics import formula_of, main_metric
+from neuromodels.fits.scoring import split_inputs
 
 if TYPE_CHECKING:
     from neuromodels.fits.comparison import Comparison
@@ -68,7 +69,7 @@ class Table:
         self.facts: dict[str, Any] = dict(self.details.attrs)
         self.reduction = self.facts["headline_reduction"]
         self.count = self.facts.get("response", "count") == "count"
-        self.metric = "bits_per_spike" if self.count else "variance_explained"
+        self.metric = main_metric(self.facts.get("response", "count"))
         self.n_neurons = self.details.sizes["neuron"]
         self.population = self.details["population"].mean(("seed", "fold"), skipna=False)
 
@@ -93,8 +94,7 @@ class Table:
 
     def told(self, model: str) -> str:
         """What a model sees but the spikes: the stimulus, and covariates."""
-        parts = self.inputs(model).split(" + ")
-        return " + ".join(part for part in parts if not part.endswith(" past")) or "stimulus"
+        return " + ".join(split_inputs(self.inputs(model))[0]) or "stimulus"
 
     def has_history(self, model: str) -> bool:
         return str(self.details["mode"].sel(model=model).values) == "free-running"

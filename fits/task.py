@@ -338,7 +338,7 @@ def _partition_if_long_enough(view: Recording, name: str) -> Partition | None:
 def _kind(view: Recording, names: tuple[str, ...]) -> str:
     """What the responses are, the same in every role."""
     kinds = {
-        f"/{name}/{role}": view.role(role, name)["response"].attrs.get("kind")
+        f"/{name}/{role}": view.tree[name][role]["response"].attrs.get("kind")
         for name in names
         for role in view.roles(name)
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from neuromodels.analysis.metrics import formula_of
+from neuromodels.analysis.metrics import formula_of, main_metric
 from neuromodels.datasets.errors import InputError
 
 #: How a score is written on an axis.
@@ -70,7 +70,7 @@ class Responses:
     @property
     def score(self) -> str:
         """Score of a stretch shown once."""
-        return "bits_per_spike" if self.counted else "variance_explained"
+        return main_metric("count" if self.counted else "trace")
 
     @property
     def time(self) -> np.ndarray:
@@ -310,7 +310,12 @@ def check_metric(tree: xr.DataTree, metric: str) -> None:
 
 def metric_label(tree: xr.DataTree, metric: str) -> str:
     """Score, data, and what the model was given, for an axis."""
-    row = scores_of(tree).sel(metric=metric)
+    return score_label(scores_of(tree), metric)
+
+
+def score_label(scores: xr.Dataset, metric: str) -> str:
+    """The same, of scores with the coordinates `data` and `conditional`."""
+    row = scores.sel(metric=metric)
     base = formula_of(metric)
     where = WHERE.get(str(row["data"].values), str(row["data"].values))
     given = ", given spikes" if int(row["conditional"]) else ""
@@ -350,8 +355,7 @@ def some_neurons(tree: xr.DataTree, most: int) -> tuple[str, ...]:
 
 def heldout_score(tree: xr.DataTree) -> str:
     """Main score of what was shown once: bits per spike, or variance explained for traces."""
-    counted = scores_of(tree).attrs.get("response", "count") == "count"
-    return "bits_per_spike" if counted else "variance_explained"
+    return main_metric(scores_of(tree).attrs.get("response", "count"))
 
 
 def neurons_with_score(tree: xr.DataTree, metric: str) -> tuple[str, ...]:

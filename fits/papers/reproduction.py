@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import xarray as xr
 
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.storage import SCHEMA_VERSION, read_tree
-from neuromodels.fits.fit import RESULT, versions
+from neuromodels.fits.fit import RESULT, created, versions
 from neuromodels.fits.papers.paper import SIZES, Experiment, Paper, Part, Runs
 from neuromodels.fits.papers.running import RunLines, run_jobs
 from neuromodels.fits.papers.verdicts import Claim
@@ -194,7 +193,7 @@ def _tree(paper: Paper, size: str, runs: dict[str, Runs]) -> xr.DataTree:
             "size": size,
             "experiments": [experiment.name for experiment in paper.experiments],
             "versions": versions(),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "created": created(),
         }
     )
     return xr.DataTree.from_dict(nodes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import xarray as xr
 from neuromodels.datasets.spike_trains import SpikeTrains
 from neuromodels.datasets.storage import SCHEMA_VERSION
 from neuromodels.fits.checkpoint import plain
-from neuromodels.fits.fit import RESULT, versions
+from neuromodels.fits.fit import RESULT, created, versions
 from neuromodels.fits.superspike.errors import ErrorFilter
 from neuromodels.fits.superspike.record import KIND, SpikingRun
 from neuromodels.fits.superspike.training import SuperSpikeTrainer
@@ -75,7 +74,7 @@ def make_run(
         "surrogate": plain(trainer.surrogate.config) if trainer.surrogate else options.surrogate,
         "call": plain(dict(call)),
         "versions": versions(),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created(),
     }
     return SpikingRun(tree)
 

@@ -85,12 +85,13 @@ def fit_command(
     With several recordings one core is fitted to all, with a readout for each.
     """
     import neuromodels as nm
-    from neuromodels.fits.options import make_request
+    from neuromodels.fits.options import make_request, options_of
     from neuromodels.fits.table_text import comparison_summary
+    from neuromodels.models import parse
 
     options = _config(config)
-    if isinstance(options.get(model), dict):
-        options = options[model]  # a file for `compare`: the table of this model
+    if any(isinstance(value, dict) for value in options.values()):
+        options = options_of(parse(model), options)  # a file for `compare`: a table per model
     options = options | read_settings(settings)
     make_request(model, options)  # a wrong name is told before a large recording is opened
     fitted = nm.fit(
