@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -195,7 +196,16 @@ def _table(path: str, where: str) -> pd.DataFrame:
             "skipinitialspace": True,
         }
         labels = pd.read_csv(path, header=None, nrows=1, dtype=str, **how).iloc[0].dropna()
-        table = pd.read_csv(path, **how)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Otherwise pandas takes what the heading does not name for an index, from the left.
+            table = pd.read_csv(path, index_col=False, **how)
+    except pd.errors.ParserWarning:
+        raise InputError(
+            "has rows with more cells than its heading",
+            where=where,
+            remedy="Name every column; write decimal points, not decimal commas.",
+        ) from None
     except (UnicodeDecodeError, ValueError, OSError) as error:  # pandas' errors are ValueErrors
         said = (str(error).strip().splitlines() or [""])[0][:120]
         raise InputError(f"is no table ({said})", where=where, remedy=READABLE) from error

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import whole
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.lazy_movies import MovieReader, movie_variable
 
 GENERATORS = ("white-noise",)
+DISTRIBUTIONS = ("binary", "gaussian")
 KEYS = (
     *("generator", "seed", "shape", "n_frames", "distribution", "levels", "mean", "sd"),
     *("units", "hold"),
@@ -115,7 +117,7 @@ class _WhiteNoise(MovieReader):
         if self._pixels > 10**9:
             raise _wrong(f"shape is {shape!r}, too large for a frame", where, "Give [y, x].")
         self.distribution = recipe.get("distribution", "binary")
-        if self.distribution not in ("binary", "gaussian"):
+        if self.distribution not in DISTRIBUTIONS:
             raise _wrong(
                 f"distribution is {self.distribution!r}", where, "Use 'binary' or 'gaussian'."
             )
@@ -158,10 +160,7 @@ def _two_levels(levels, where: str) -> np.ndarray:
 
 
 def _integer(value, least: int, where: str) -> int:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if whole and least <= value < 2**63:
-        return int(value)
-    raise _wrong(f"is {value!r}"[:80], where, f"Give a whole number from {least}.")
+    return whole(value, least, where, "a whole number")
 
 
 def _number(value, where: str) -> float:

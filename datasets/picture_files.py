@@ -43,7 +43,7 @@ def open_pictures(path: str | Path) -> tuple[xr.Variable, list[str], str]:
     return (
         lazy_variable(("stimulus", "channel", "y", "x"), _Pictures(store, order)),
         names,
-        (store.identity(order)),
+        store.identity(order),
     )
 
 

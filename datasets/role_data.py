@@ -142,10 +142,10 @@ def repeated_role(
         attrs={"selection": choice.reason},
         where=movie.where,
     )
-    return role.assign_coords(_trial_starts(starts, n_trials)), notes
+    return role.assign_coords(trial_starts(starts, n_trials)), notes
 
 
-def _trial_starts(starts: list[list[float]], n_trials: int) -> dict:
+def trial_starts(starts: list[list[float]], n_trials: int) -> dict:
     """When each repeat began in the session: (trial,), or (trial, clip) of several clips."""
     about = {"units": "s", "description": "onset of each repeat in the session"}
     if len(starts) == 1:

@@ -11,7 +11,7 @@ import numpy as np
 from neuromodels.datasets.covariate_labels import covariate_names, covariate_units
 from neuromodels.datasets.covariate_series import Series
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.formats.nwb_data import Reading
+from neuromodels.datasets.formats.nwb_data import Reading, series_times
 from neuromodels.datasets.links import check_declared
 
 #: Modules whose series are taken by themselves hold one of these in their names.
@@ -212,17 +212,7 @@ def _read(item: _Column, reading: Reading) -> Series:
     values = np.asarray(data, dtype=np.float64)
     scale = 1.0 if series.conversion is None else float(series.conversion)
     values = values * scale + float(getattr(series, "offset", None) or 0.0)
-    if series.timestamps is None:
-        if series.rate is None or not series.rate > 0:
-            raise InputError(
-                f"has neither timestamps nor a positive rate (rate is {series.rate})",
-                where=where,
-                remedy="Store the time of every sample, s, or a rate in Hz.",
-            )
-        times = float(series.starting_time or 0.0) + np.arange(values.size) / float(series.rate)
-    else:
-        check_declared(series.timestamps, f"{where}/timestamps")
-        times = np.asarray(series.timestamps[:], dtype=np.float64)
+    times = series_times(series, values.size, where)
     unit = str(series.unit or "")
     unit = "arbitrary" if unit.lower() in ("", "n.a.", "n/a", "unknown", "a.u.") else unit
     return Series(item.name, times, values, unit, where)

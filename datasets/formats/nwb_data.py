@@ -166,3 +166,23 @@ class ImagesInFile:
         for i, image in enumerate(index):
             values[i] = self._images[int(image)][NO_LIMIT]
         return values
+
+
+def series_times(series, n_entries: int, where: str) -> np.ndarray:
+    """When each entry of a series was, s, as the file says it: timestamps, or start and rate.
+
+    Raises
+    ------
+    InputError
+        If the file says neither.
+    """
+    if series.timestamps is not None:
+        check_declared(series.timestamps, f"{where}/timestamps")
+        return np.asarray(series.timestamps[:], dtype=np.float64)
+    if series.rate is None or not np.isfinite(series.rate) or series.rate <= 0:
+        raise InputError(
+            f"has neither timestamps nor a positive rate (rate is {series.rate})",
+            where=where,
+            remedy="Store the time of every frame or sample, s, or a rate in Hz.",
+        )
+    return float(series.starting_time or 0.0) + np.arange(n_entries) / float(series.rate)

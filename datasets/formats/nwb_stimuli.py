@@ -7,10 +7,9 @@ import numpy as np
 import xarray as xr
 
 from neuromodels.datasets.errors import InputError
-from neuromodels.datasets.formats.nwb_data import FramesInFile, Reading
+from neuromodels.datasets.formats.nwb_data import FramesInFile, Reading, series_times
 from neuromodels.datasets.formats.nwb_external import external_frames
 from neuromodels.datasets.frames import lazy_variable
-from neuromodels.datasets.links import check_declared
 from neuromodels.datasets.presentations import Movie
 
 PASS_FRAMES = (
@@ -108,14 +107,8 @@ def series_onsets(series, n_frames: int, where: str) -> np.ndarray:
     ------
     InputError
     """
+    onsets = series_times(series, n_frames, where).ravel()
     if series.timestamps is None:
-        if series.rate is None or not np.isfinite(series.rate) or series.rate <= 0:
-            raise InputError(
-                f"has neither timestamps nor a positive rate (rate is {series.rate})",
-                where=where,
-                remedy="Store the onset of every frame as timestamps, s, or a rate in Hz.",
-            )
-        onsets = float(series.starting_time or 0.0) + np.arange(n_frames) / float(series.rate)
         if not np.isfinite(onsets).all() or (np.diff(onsets) <= 0).any():
             raise InputError(
                 f"starts at {series.starting_time} s with {series.rate} frames/s, which gives "
@@ -124,8 +117,6 @@ def series_onsets(series, n_frames: int, where: str) -> np.ndarray:
                 remedy="Store the onset of every frame as timestamps, s, or a rate in Hz.",
             )
         return onsets
-    check_declared(series.timestamps, f"{where}/timestamps")
-    onsets = np.asarray(series.timestamps[:], dtype=np.float64).ravel()
     if onsets.size != n_frames:
         raise InputError(
             f"has {n_frames:,} frames but its timestamps hold {onsets.size:,}",

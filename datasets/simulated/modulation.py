@@ -6,6 +6,7 @@ any simulation (the retina's, or one of a ceiling alone) can be built from it.
 
 import numpy as np
 
+from neuromodels.datasets.arguments import one_of
 from neuromodels.datasets.errors import InputError
 
 NOISES = ("poisson", "binomial")
@@ -180,6 +181,7 @@ def draw_counts(
         If a rate is negative or not finite, a binomial rate lies above
         `max_count`, or the noise is unknown.
     """
+    one_of(noise, NOISES, "draw_counts: noise")
     rate = np.asarray(rate, float)
     if not np.all(rate >= 0) or not np.all(np.isfinite(rate)):
         raise InputError(
@@ -189,12 +191,6 @@ def draw_counts(
         )
     if noise == "poisson":
         return rng.poisson(rate)
-    if noise != "binomial":
-        raise InputError(
-            f"is {noise!r}",
-            where="draw_counts: noise",
-            remedy=f"One of: {', '.join(NOISES)}.",
-        )
     _positive("max_count", max_count)
     if rate.size and rate.max() > max_count:
         raise InputError(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from neuromodels.datasets.arguments import one_of, whole
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.simulated.kernels import is_exponentials, kernel_of, log_cosine_kernel
 from neuromodels.datasets.simulated.modulation import NOISES
@@ -145,17 +146,14 @@ class RetinaParameters:
         self._check("subunit_threshold", -LARGEST, LARGEST)
         self._check("running_weight", -2, 2)
         for name, least, most in (("filter_stages", 2, 100), ("max_count", 1, 1000)):
-            value = getattr(self, name)
-            whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-            if not whole or not least <= value <= most:
-                raise _bad(name, value, f"Give a whole number from {least} to {most}.")
+            where = f"RetinaParameters: {name}"
+            whole(getattr(self, name), least, where, "a whole number", most)
         for name, choices in (
             ("subunit_nonlinearity", SUBUNITS),
             ("output", OUTPUTS),
             ("noise", NOISES),
         ):
-            if not isinstance(getattr(self, name), str) or getattr(self, name) not in choices:
-                raise _bad(name, getattr(self, name), f"One of: {', '.join(choices)}.")
+            one_of(getattr(self, name), choices, f"RetinaParameters: {name}")
         low, high = self.mean_rates
         if not 0 < low <= high or not np.isfinite(high):
             raise _bad("mean_rate_hz", self.mean_rate_hz, "Give Hz above 0: 10, or (5, 20).")

@@ -9,10 +9,12 @@ from fractions import Fraction
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import whole
 from neuromodels.datasets.binning import bin_edges, exact_bin_width, frames_on_screen, group_bins
 from neuromodels.datasets.building import build_recording, build_role
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.recording import Recording
+from neuromodels.datasets.role_data import trial_starts
 from neuromodels.datasets.simulated.anatomy import Anatomy, draw_anatomy
 from neuromodels.datasets.simulated.calibration import find_offsets, measure_scale
 from neuromodels.datasets.simulated.modulation import shared_gain
@@ -122,11 +124,11 @@ def simulate_retina(
     for name, value, least, most in (
         ("repeats", repeats, 1, 10**5),
         ("n_cells", n_cells, 1, 10**4),
-        ("seed", seed, 0, None),
+        ("seed", seed, 0, np.inf),
         ("train_runs", train_runs, 1, 10**6),
         ("test_runs", test_runs, 1, 10**6),
     ):
-        _whole(name, value, least, most)
+        whole(value, least, f"simulate_retina: {name}", "a whole number", most)
     dt = exact_bin_width(p.dt, "RetinaParameters: dt")
     width = dt if bin_width is None else exact_bin_width(bin_width, "simulate_retina: bin_width")
     if (width / dt).denominator != 1:
@@ -292,8 +294,7 @@ class _Lab:
             covariates=_joined([answer.covariates for answer in answers], np.stack),
             attrs={"selection": f"{seconds:.4g} s shown {len(trials)} times"},
         )
-        about = {"units": "s", "description": "onset of each repeat in the session"}
-        role = role.assign_coords(trial_start=("trial", [t.onset for t in trials], about))
+        role = role.assign_coords(trial_starts([[t.onset for t in trials]], len(trials)))
         true = self._bins(true).astype(np.float32)
         conditional = np.stack([answer.conditional for answer in answers])
         return _with_rates(role, true, conditional, _evenly(self.test_runs, len(trials)), exact)
@@ -327,7 +328,7 @@ class _Lab:
         if self.session.covariates is not None:
             covariates = self._bins(self.session.covariates_during(piece.onset, n), "mean")
         conditional = self._bins(rates).astype(np.float32)
-        return _Answer(self._bins(counts.astype(np.int32)), conditional, covariates)
+        return _Answer(self._bins(counts), conditional, covariates)
 
     def _expected(
         self, drive: np.ndarray, pieces: Sequence[Piece], runs: int
@@ -387,10 +388,3 @@ def _with_rates(role, true: np.ndarray, conditional: np.ndarray, runs: int, exac
         true_rate=(("time", "neuron"), true, about),
         conditional_rate=(role["response"].dims, conditional, given),
     )
-
-
-def _whole(name: str, value, least: int, most: int | None) -> None:
-    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        remedy = f"Give a whole number from {least}" + ("." if most is None else f" to {most:,}.")
-        raise InputError(f"is {value!r}"[:80], where=f"simulate_retina: {name}", remedy=remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def plan_session(
     waiting.sort(key=lambda item: item[0])
     pieces, clock = [], 0.0
     for _, piece in waiting:
-        pieces.append(Piece(**{**vars(piece), "onset": clock}))
+        pieces.append(replace(piece, onset=clock))
         clip = shows[piece.show].test if piece.repeat else shows[piece.show].train
         clock += float(clip.ends[piece.stop - 1] - clip.onsets[piece.start]) + PAUSE_S
     step = max(parameters.dt, min(SLOW_STEP_S, parameters.gain_tau_s / 10))

@@ -6,10 +6,12 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import positive
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.frames import frame_slabs
 from neuromodels.datasets.labelled import labelled_movie
@@ -30,7 +32,7 @@ class Clip:
     frames: xr.Variable
     onsets: np.ndarray
 
-    @property
+    @cached_property
     def ends(self) -> np.ndarray:
         """When each frame goes, s."""
         return np.append(self.onsets[1:], self.onsets[-1] + np.median(np.diff(self.onsets)))
@@ -77,9 +79,9 @@ def make_shows(
         If one of them is no movie or no generator's name, is too short, holds NaN, or does not
         cover the screen of the first one.
     """
-    _positive(test_seconds, "test_seconds", "seconds, for example 10")
+    positive(test_seconds, "simulate_retina: test_seconds", "seconds, for example 10")
     if minutes is not None:
-        _positive(minutes, "minutes", "minutes, for example 20")
+        positive(minutes, "simulate_retina: minutes", "minutes, for example 20")
     named = stimulus if isinstance(stimulus, Mapping) else {None: stimulus}
     if not named:
         raise _wrong("stimulus", "is empty", "Give a generator's name, a movie, or {name: ...}.")
@@ -135,23 +137,12 @@ def _generated(name, generator, minutes, test_seconds, parameters, seed) -> Show
         )
     seconds = 60 * (USUAL_MINUTES if minutes is None else minutes)
     first, second = (int(state) for state in seed.generate_state(2))
-    if _is_always_the_same(generator):
+    if "seed" not in inspect.signature(stimuli.find_generator(generator)).parameters:
         test = stimuli.generate(generator, **{**parameters, "duration": test_seconds})
         return _show(name, None, test)
     train = stimuli.generate(generator, **{"duration": seconds, "seed": first, **parameters})
     test = stimuli.generate(generator, **{**parameters, "duration": test_seconds, "seed": second})
     return _show(name, train, test)
-
-
-def _is_always_the_same(generator: str) -> bool:
-    """Whether a generator knows no seed; what is no generator is for `generate` to refuse."""
-    from neuromodels.datasets import stimuli
-
-    spelled = generator.replace("_", "-")
-    if spelled not in stimuli.GENERATORS:
-        return False
-    function = getattr(stimuli, spelled.replace("-", "_"))
-    return "seed" not in inspect.signature(function).parameters
 
 
 def _given(name, movie, minutes, test_seconds) -> Show:
@@ -164,7 +155,7 @@ def _given(name, movie, minutes, test_seconds) -> Show:
         _is_movie(train)
         return _show(name, _at_most(train, minutes), test)
     _is_movie(movie)
-    ends = _clip(movie).ends
+    ends = Clip(movie.variable, _onsets(movie)).ends
     first = int(np.searchsorted(ends, ends[-1] - test_seconds + 1e-6, side="right"))
     if first < 2:
         raise _wrong(
@@ -222,6 +213,11 @@ def _clip(movie: xr.DataArray) -> Clip:
     if variable.dtype.kind in "ib" or variable.dtype == np.float64:
         small = variable.dtype != np.float64 and variable.min() >= 0 and variable.max() <= 255
         variable = variable.astype(np.uint8 if small else np.float32)
+    return Clip(variable, _onsets(movie))
+
+
+def _onsets(movie: xr.DataArray) -> np.ndarray:
+    """Onset of every frame, s, the first at 0."""
     onsets = labelled_movie(movie[:, :1, :1], "simulate_retina: stimulus").onsets
     if onsets is None:
         rate = movie.attrs.get("frame_rate")
@@ -236,14 +232,14 @@ def _clip(movie: xr.DataArray) -> Clip:
         raise _wrong(
             "stimulus: frame_time", "does not ascend", "Give at least two frames, in order."
         )
-    return Clip(variable, onsets - onsets[0])
+    return onsets - onsets[0]
 
 
 def _at_most(movie: xr.DataArray, minutes: float | None) -> xr.DataArray:
     """The first minutes of a movie; an error if it is shorter."""
     if minutes is None:
         return movie
-    ends = _clip(movie).ends
+    ends = Clip(movie.variable, _onsets(movie)).ends
     if ends[-1] < 60 * minutes - 1e-6:
         raise _wrong(
             "minutes",
@@ -345,12 +341,6 @@ def _is_part_of(test: np.ndarray, train: np.ndarray) -> bool:
         if not starts.size:
             break
     return starts.size > 0
-
-
-def _positive(value, name: str, meaning: str) -> None:
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    if not number or isinstance(value, bool) or not 0 < value < np.inf:
-        raise _wrong(name, f"is {value!r}"[:80], f"Give {meaning}.")
 
 
 def _wrong(name: str, what: str, remedy: str) -> InputError:

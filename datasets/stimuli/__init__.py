@@ -60,7 +60,7 @@ def generate(name: str, **parameters: Any) -> xr.DataArray:
         If there is no such generator, if it has no such parameter or lacks one, or if the movie
         is impossible.
     """
-    function = _generator(name)
+    function = find_generator(name)
     known = inspect.signature(function).parameters
     asked = f"stimulus {name.replace('_', '-')}"
     for given in parameters:
@@ -86,10 +86,17 @@ def generate(name: str, **parameters: Any) -> xr.DataArray:
 
 def listing() -> list[tuple[str, str]]:
     """Name of every generator and what it shows, in a line."""
-    return [(name, _first_line(_generator(name))) for name in GENERATORS]
+    return [(name, _first_line(find_generator(name))) for name in GENERATORS]
 
 
-def _generator(name: str) -> Callable[..., xr.DataArray]:
+def find_generator(name: str) -> Callable[..., xr.DataArray]:
+    """The function that makes the movie of this name, `white_noise` or "white-noise".
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     spelled = str(name).replace("_", "-")
     if spelled not in GENERATORS:
         raise InputError(

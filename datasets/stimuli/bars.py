@@ -7,22 +7,18 @@ import math
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import not_negative, number, one_of, positive
 from neuromodels.datasets.stimuli.screen import (
     Rendered,
     Screen,
     label_movie,
     make_screen,
-    not_negative,
-    number,
-    one_of,
-    positive,
     seed_of,
-    swing,
+    signed_swing,
 )
 from neuromodels.datasets.stimuli.walks import reflected_walk
 
 MOTIONS = ("sweep", "random-walk")
-POLARITIES = ("bright", "dark")
 EIGHT = tuple(45.0 * i for i in range(8))
 
 
@@ -90,8 +86,7 @@ def moving_bars(
         where, duration=duration, frame_rate=frame_rate, size=size, pixel_size=pixel_size
     )
     one_of(motion, MOTIONS, f"{where}: motion")
-    one_of(polarity, POLARITIES, f"{where}: polarity")
-    middle, contrast = swing(where, mean, contrast)
+    middle, signed = signed_swing(where, mean, contrast, polarity)
     fast = positive(speed, f"{where}: speed", "µm/s")
     wide = positive(width, f"{where}: width", "µm")
     rng = np.random.default_rng(seed_of(seed, where))
@@ -112,7 +107,6 @@ def moving_bars(
         steps = rng.normal(0, fast / math.sqrt(screen.frame_rate), screen.n_frames - 1)
         position = reflected_walk(steps, 0.0, (screen.extent_along(choices[0]) - wide) / 2)
         which, starts = np.zeros(screen.n_frames, dtype=np.intp), [0]
-    signed = contrast if polarity == "bright" else -contrast
     random = motion == "random-walk" or direction is None
     return label_movie(
         screen,

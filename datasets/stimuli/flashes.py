@@ -5,20 +5,14 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import not_negative, number, positive, whole
 from neuromodels.datasets.stimuli.screen import (
     Screen,
     TwoLevels,
     label_movie,
     make_screen,
-    not_negative,
-    number,
-    one_of,
-    positive,
-    swing,
-    whole,
+    signed_swing,
 )
-
-POLARITIES = ("bright", "dark")
 
 
 def flash(
@@ -186,9 +180,8 @@ class _Flashes(TwoLevels):
 
 def _levels(where: str, mean, contrast, polarity) -> tuple[float, tuple[float, float]]:
     """Mean, and the intensities outside and inside a flash."""
-    one_of(polarity, POLARITIES, f"{where}: polarity")
-    middle, contrast = swing(where, mean, contrast)
-    return middle, (middle, middle * (1 + contrast if polarity == "bright" else 1 - contrast))
+    middle, signed = signed_swing(where, mean, contrast, polarity)
+    return middle, (middle, middle * (1 + signed))
 
 
 def _seconds_in_frames(screen: Screen, seconds, name: str) -> int:

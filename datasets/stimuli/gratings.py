@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import number, one_of, positive
 from neuromodels.datasets.stimuli.screen import (
     Rendered,
     Screen,
     heading,
     label_movie,
     make_screen,
-    number,
-    one_of,
-    positive,
     swing,
 )
 

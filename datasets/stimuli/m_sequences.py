@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import positive, whole
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.stimuli.screen import (
     TwoLevels,
     label_movie,
     make_screen,
-    positive,
     swing,
-    whole,
 )
 
 ORDERS = (2, 24)

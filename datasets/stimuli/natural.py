@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import not_negative, positive, whole
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.picture_files import GreyPictures
 from neuromodels.datasets.stimuli.screen import (
@@ -16,11 +17,8 @@ from neuromodels.datasets.stimuli.screen import (
     Screen,
     label_movie,
     make_screen,
-    not_negative,
-    positive,
     seed_of,
     swing,
-    whole,
 )
 from neuromodels.datasets.stimuli.walks import reflected_walk
 

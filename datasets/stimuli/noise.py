@@ -5,21 +5,18 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from neuromodels.datasets.generated import generated_movie
+from neuromodels.datasets.arguments import one_of, positive, whole
+from neuromodels.datasets.generated import DISTRIBUTIONS, generated_movie
 from neuromodels.datasets.stimuli.screen import (
     Rendered,
     Screen,
     grey_levels,
     label_movie,
     make_screen,
-    one_of,
-    positive,
     seed_of,
     swing,
-    whole,
 )
 
-KINDS = ("binary", "gaussian")
 #: Contrast unless one is given; 0.35 is the high one of Baccus & Meister (2002).
 USUAL_CONTRAST = {"binary": 1.0, "gaussian": 0.35}
 #: Gaussian noise must have room for so many standard deviations; the rest is cut at 0 and 1.
@@ -82,7 +79,7 @@ def white_noise(
     """
     parameters = dict(locals())
     where = "stimuli.white_noise"
-    one_of(kind, KINDS, f"{where}: kind")
+    one_of(kind, DISTRIBUTIONS, f"{where}: kind")
     contrast = USUAL_CONTRAST[kind] if contrast is None else contrast
     screen = make_screen(
         where, duration=duration, frame_rate=frame_rate, size=size, pixel_size=pixel_size
@@ -91,7 +88,7 @@ def white_noise(
     noise = _unit_noise(screen, kind, whole(hold, 1, f"{where}: hold", "frames"), seed)
     return label_movie(
         screen,
-        _Modulated(noise, middle, np.array([contrast]), screen.n_frames, kind),
+        _Modulated(noise, middle, np.array([contrast]), kind),
         parameters=parameters | {"contrast": contrast},
         background=middle,
         seed=seed_of(seed, where),
@@ -141,7 +138,7 @@ def contrast_steps(
     """
     parameters = dict(locals())
     where = "stimuli.contrast_steps"
-    one_of(kind, KINDS, f"{where}: kind")
+    one_of(kind, DISTRIBUTIONS, f"{where}: kind")
     screen = make_screen(
         where, duration=duration, frame_rate=frame_rate, size=size, pixel_size=pixel_size
     )
@@ -157,7 +154,7 @@ def contrast_steps(
     noise = _unit_noise(screen, kind, whole(hold, 1, f"{where}: hold", "frames"), seed)
     return label_movie(
         screen,
-        _Modulated(noise, middle, contrast, screen.n_frames, kind),
+        _Modulated(noise, middle, contrast, kind),
         parameters=parameters,
         background=middle,
         seed=seed_of(seed, where),
@@ -182,11 +179,9 @@ def _unit_noise(screen: Screen, kind: str, hold: int, seed: int) -> xr.Variable:
 class _Modulated(Rendered):
     """Noise scaled about a mean, the contrast one for all frames or one per frame."""
 
-    def __init__(
-        self, noise: xr.Variable, mean: float, contrast: np.ndarray, n_frames: int, kind: str
-    ):
+    def __init__(self, noise: xr.Variable, mean: float, contrast: np.ndarray, kind: str):
         self._noise, self._mean, self._kind = noise, mean, kind
-        self._contrast = np.broadcast_to(contrast, n_frames)
+        self._contrast = np.broadcast_to(contrast, len(noise))
         self.shape = noise.shape
         ends = (mean * (1 - contrast[:1]), mean * (1 + contrast[:1]))
         whole_bytes = kind == "binary" and contrast.size == 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
+from neuromodels.datasets.arguments import not_negative, number, one_of, positive, whole
 from neuromodels.datasets.binning import bin_edges, exact_bin_width, whole_bins
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.lazy_movies import MovieReader, movie_variable
@@ -20,8 +20,8 @@ MOST_PIXELS = 2**24  # of one frame
 MOST_FRAMES = 10**8  # whose times take 2 GB
 FASTEST = 1e5  # frames per second
 PIXEL_UM = (1e-3, 1e6)
-LARGEST_SEED = 2**63
-LARGEST = sys.float_info.max
+#: How things can differ from the mean.
+POLARITIES = ("bright", "dark")
 AT_ONCE = 2**21  # pixels that are computed together
 
 
@@ -276,71 +276,6 @@ def heading(direction: float) -> tuple[float, float]:
     return math.sin(math.radians(direction)), math.cos(math.radians(direction))
 
 
-def number(value, where: str, meaning: str) -> float:
-    """A finite number.
-
-    Raises
-    ------
-    InputError
-    """
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    # Compared, not converted: a whole number may have more digits than a float can hold.
-    if real and abs(value) <= LARGEST:
-        return float(value)
-    raise InputError(f"is {value!r}"[:80], where=where, remedy=f"Give {meaning}.")
-
-
-def positive(value, where: str, meaning: str) -> float:
-    """A number above 0.
-
-    Raises
-    ------
-    InputError
-    """
-    given = number(value, where, meaning)
-    if given > 0:
-        return given
-    raise InputError(f"is {value!r}, which is not positive", where=where, remedy=f"Give {meaning}.")
-
-
-def not_negative(value, where: str, meaning: str) -> float:
-    """A number from 0.
-
-    Raises
-    ------
-    InputError
-    """
-    given = number(value, where, meaning)
-    if given >= 0:
-        return given
-    raise InputError(f"is {value!r}, which is negative", where=where, remedy=f"Give {meaning}.")
-
-
-def whole(value, least: int, where: str, meaning: str) -> int:
-    """A whole number that is not below `least`.
-
-    Raises
-    ------
-    InputError
-    """
-    given = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-    if given and least <= value < LARGEST_SEED:
-        return int(value)
-    raise InputError(f"is {value!r}"[:80], where=where, remedy=f"Give {meaning}, from {least}.")
-
-
-def one_of(value, choices: tuple[str, ...], where: str) -> str:
-    """One of a few words.
-
-    Raises
-    ------
-    InputError
-    """
-    if isinstance(value, str) and value in choices:
-        return value
-    raise InputError(f"is {value!r}"[:80], where=where, remedy=f"Use one of: {', '.join(choices)}.")
-
-
 def seed_of(value, where: str) -> int:
     """A seed of numpy's generators."""
     return whole(value, 0, f"{where}: seed", "a whole number")
@@ -371,6 +306,19 @@ def swing(where: str, mean, contrast, reach: float = 1.0) -> tuple[float, float]
             remedy=f"Give at most {most:.4g}, or change mean.",
         )
     return middle, given
+
+
+def signed_swing(where: str, mean, contrast, polarity) -> tuple[float, float]:
+    """Mean intensity, and the contrast of things on it, negative for dark ones.
+
+    Raises
+    ------
+    InputError
+        As `swing`, or if there is no such polarity.
+    """
+    one_of(polarity, POLARITIES, f"{where}: polarity")
+    middle, given = swing(where, mean, contrast)
+    return middle, given if polarity == "bright" else -given
 
 
 def _plain(value):

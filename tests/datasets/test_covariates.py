@@ -233,6 +233,13 @@ def test_a_heading_says_units_also_of_the_time(tmp_path):
     np.testing.assert_allclose(told["covariates"].values[100, 0], 2.005, rtol=1e-5)
 
 
+def test_a_comma_at_the_end_of_each_row_moves_no_column(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("time,running\n0,1,\n1,2,\n2,3,\n")
+    told = nm.attach_covariates(arrays(), path).train
+    np.testing.assert_allclose(told["covariates"].values[[0, 100], 0], [1.005, 2.005], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -244,6 +251,7 @@ def test_a_heading_says_units_also_of_the_time(tmp_path):
         ("time\n0\n1\n", "holds no covariate"),
         ("", "is no table"),
         ("time,a,a\n0,1,2\n1,1,2\n", "has two columns 'a'"),
+        ("time,running\n0,5,1,2\n1,0,1,3\n", "more cells than its heading"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_an_error_that_names_it(text, said, tmp_path):
