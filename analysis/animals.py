@@ -70,15 +70,13 @@ def _mean(values: np.ndarray) -> np.ndarray:
     return np.where(n > 0, np.nansum(values, axis=0), np.nan) / np.maximum(n, 1)
 
 
-def mean_over_animals(values: np.ndarray, level: float = 0.95) -> OverAnimals:
-    """Average animals, with the interval in which the mean of all such animals would lie.
+def mean_over_animals(values: np.ndarray) -> OverAnimals:
+    """Average animals, with the 95 % interval in which the mean of all such animals would lie.
 
     Parameters
     ----------
     values : array
         (animal, ...); NaN where an animal has no value.
-    level : float
-        Of the interval.
 
     Returns
     -------
@@ -103,6 +101,6 @@ def mean_over_animals(values: np.ndarray, level: float = 0.95) -> OverAnimals:
     squares = np.nansum((values - mean) ** 2, axis=0)
     sd = np.sqrt(np.where(n > 1, squares, np.nan) / np.maximum(n - 1, 1))
     error = sd / np.sqrt(np.maximum(n, 1))
-    width = stdtrit(np.maximum(n - 1, 1), (1 + level) / 2) * error
+    width = stdtrit(np.maximum(n - 1, 1), 0.975) * error
     width = np.where(n >= MIN_ANIMALS, width, np.nan)
     return OverAnimals(mean, sd, error, mean - width, mean + width, n)

@@ -129,11 +129,7 @@ def likelihood_sums(prediction, responses, null_rate, blocks=None) -> Sums:
     null_rate = _checked_reference(null_rate, data.responses.shape[2])
     if (null_rate < 0).any():
         raise ValueError("null_rate: must be >= 0 for every neuron")
-
-    def build(part, prediction, responses):
-        return _likelihood_of(prediction, responses, null_rate[part])
-
-    return _over_neurons(data, build, pass_slice=True)
+    return _over_neurons(data, _likelihood_of, null_rate=null_rate)
 
 
 def square_sums(prediction, responses, null_rate, blocks=None) -> Sums:
@@ -163,11 +159,7 @@ def square_sums(prediction, responses, null_rate, blocks=None) -> Sums:
     if prediction is None:
         raise ValueError("prediction: None; an error needs a predicted response")
     null_rate = _checked_reference(null_rate, data.responses.shape[2])
-
-    def build(part, prediction, responses):
-        return _squares_of(prediction, responses, null_rate[part])
-
-    return _over_neurons(data, build, pass_slice=True)
+    return _over_neurons(data, _squares_of, null_rate=null_rate)
 
 
 def _checked_reference(null_rate, n_neurons: int) -> np.ndarray:
@@ -254,7 +246,9 @@ def checked(prediction, responses, blocks=None) -> Checked:
     return Checked(prediction, responses, order, starts, labels)
 
 
-def _over_neurons(data: Checked, build: Callable, *args, pass_slice: bool = False) -> Sums:
+def _over_neurons(
+    data: Checked, build: Callable, *args, null_rate: np.ndarray | None = None
+) -> Sums:
     """Build per-bin terms for slices of neurons and add them up within blocks."""
     pieces: list[dict[str, np.ndarray]] = []
     n_trials, n_time, n_neurons = data.responses.shape
@@ -266,8 +260,8 @@ def _over_neurons(data: Checked, build: Callable, *args, pass_slice: bool = Fals
         if data.order is not None:
             responses = responses[:, data.order]
             prediction = None if prediction is None else prediction[..., data.order, :]
-        given = (part, prediction, responses) if pass_slice else (prediction, responses)
-        terms = build(*given, *args)
+        reference = () if null_rate is None else (null_rate[part],)
+        terms = build(prediction, responses, *reference, *args)
         pieces.append({name: _add_up(term, data.starts) for name, term in terms})
     return Sums(data.labels, {n: np.concatenate([p[n] for p in pieces], axis=1) for n in pieces[0]})
 

@@ -12,7 +12,7 @@ import xarray as xr
 from neuromodels.analysis.animals import MIN_ANIMALS, average_by_animal, mean_over_animals
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.storage import write_tree
-from neuromodels.fits.comparison import Comparison, node_name
+from neuromodels.fits.comparison import ON, Comparison, node_name
 from neuromodels.fits.fit import RESULT, with_units
 from neuromodels.options import nearest
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: What the attribute `neuromodels_result` says of these files.
 KIND = "comparison set"
-MEMBERS, SUMMARY, ON = "members", "summary", "on"
+MEMBERS, SUMMARY = "members", "summary"
 #: Coordinates of a comparison's scores that say what a metric is.
 METRIC_FACTS = ("data", "conditional", "unit", "estimator_version")
 
@@ -94,6 +94,24 @@ class ComparisonSet:
         """Scores (member, model, metric): mean over the cells of each recording and over seeds."""
         return self.summary["score"]
 
+    def summary_on(self, stimulus: str) -> xr.Dataset:
+        """The summary of one of its stimuli.
+
+        Raises
+        ------
+        InputError
+            There is none of that stimulus.
+        """
+        if stimulus not in self.stimuli:
+            raise InputError(
+                f"has no summary on {stimulus!r}.",
+                where="comparison set",
+                remedy=nearest(stimulus, self.stimuli),
+            )
+        if stimulus == self.stimuli[0]:
+            return self.summary
+        return self.tree[f"{ON}/{stimulus}/{SUMMARY}"].to_dataset()
+
     def on(self, stimulus: str) -> ComparisonSet:
         """The same set as scored on one of its stimuli alone.
 
@@ -102,21 +120,14 @@ class ComparisonSet:
         InputError
             There is no summary of that stimulus.
         """
-        if stimulus not in self.stimuli:
-            raise InputError(
-                f"has no summary on {stimulus!r}.",
-                where="comparison set",
-                remedy=nearest(stimulus, self.stimuli),
-            )
+        summary = self.summary_on(stimulus)
         if len(self.stimuli) == 1:
             return self
-        first = stimulus == self.stimuli[0]
         members = {name: self[name] for name in self.names}
-        if not first:
+        if stimulus != self.stimuli[0]:
             members = {name: one.on(stimulus) for name, one in members.items()}
         nodes = _member_nodes(members)
-        place = SUMMARY if first else f"{ON}/{stimulus}/{SUMMARY}"
-        nodes[SUMMARY] = self.tree[place].to_dataset()
+        nodes[SUMMARY] = summary
         tree = xr.DataTree.from_dict(nodes)
         tree.attrs = dict(self.attrs)
         return ComparisonSet(tree)
@@ -226,7 +237,6 @@ def summarize(members: Mapping[str, Comparison], animals: Sequence[str]) -> xr.D
     cells = np.concatenate([scores.values for scores in per_cell], axis=-1)
     difference = np.stack([_differences(comparison) for comparison in comparisons])
     animal_difference = average_by_animal(difference, animals)[1]
-    pairs = _pairs(comparisons[0])
     table = ("model", "metric")
     first = details[0]
     variables: dict[str, Any] = {
@@ -265,9 +275,7 @@ def summarize(members: Mapping[str, Comparison], animals: Sequence[str]) -> xr.D
             "metric": first["metric"].values,
             "ceiling_kind": first["ceiling_kind"].values,
             **{name: ("metric", values.values) for name, values in facts.items()},
-            "pair": [pair for pair, *_ in pairs] or np.empty(0, "U1"),
-            "first": ("pair", [one for _, one, _ in pairs] or np.empty(0, "U1")),
-            "second": ("pair", [two for *_, two in pairs] or np.empty(0, "U1")),
+            **_pairs(comparisons[0]),
         },
         attrs={
             "stimulus": comparisons[0].stimuli[0],
@@ -297,13 +305,14 @@ def _mean_of_known(values: np.ndarray) -> np.ndarray:
     return mean_over_animals(np.moveaxis(values, -1, 0)).mean
 
 
-def _pairs(comparison: Comparison) -> list[tuple[str, str, str]]:
-    """(pair, first, second) of all differences of a comparison."""
+def _pairs(comparison: Comparison) -> dict[str, tuple[str, np.ndarray]]:
+    """Which models are subtracted, as coordinates."""
     table = comparison.differences
-    if not table.sizes:
-        return []
-    columns = (table[name].values.astype(str).tolist() for name in ("pair", "first", "second"))
-    return list(zip(*columns, strict=True))
+    none = np.empty(0, "U1")
+    return {
+        name: ("pair", table[name].values.astype(str) if name in table else none)
+        for name in ("pair", "first", "second")
+    }
 
 
 def _differences(comparison: Comparison) -> np.ndarray:

@@ -205,7 +205,7 @@ def set_text(found: ComparisonSet, all_scores: bool = False) -> str:
     """
     lines = [_headline(found.summary)]
     for stimulus in found.stimuli:
-        summary = found.on(stimulus).summary
+        summary = found.summary_on(stimulus)
         if len(found.stimuli) > 1:
             lines += ["", f"scored on {stimulus}"]
         metrics = summary["metric"].values.astype(str).tolist() if all_scores else _short(summary)
@@ -226,7 +226,7 @@ def set_html(found: ComparisonSet) -> str:
     """The comparison over recordings for a notebook."""
     parts = [f"<p>{html.escape(_headline(found.summary))}</p>"]
     for stimulus in found.stimuli:
-        summary = found.on(stimulus).summary
+        summary = found.summary_on(stimulus)
         if len(found.stimuli) > 1:
             parts.append(f"<p>scored on {html.escape(stimulus)}</p>")
         for section in _sections(summary, _short(summary)):
@@ -246,7 +246,7 @@ def set_summary(found: ComparisonSet) -> dict[str, Any]:
     """The scores for programs; those on further stimuli under their names."""
     result = {"members": list(found.names), "notes": _notes(found)} | _as_json(found.summary)
     if len(found.stimuli) > 1:
-        result["on"] = {name: _as_json(found.on(name).summary) for name in found.stimuli}
+        result["on"] = {name: _as_json(found.summary_on(name)) for name in found.stimuli}
     return result
 
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from neuromodels.analysis.metrics import formula_of
-from neuromodels.analysis.plots.reading import NAMES, WHERE
+from neuromodels.analysis.plots.reading import score_label
 from neuromodels.analysis.plots.style import (
     CEILING,
     FAINT,
@@ -32,14 +31,6 @@ ALSO = ("cc_norm",)
 MOST_NAMES = 12
 #: Least distance between two names, as a share of the axis.
 NAME_HEIGHT = 0.055
-
-
-def _label(summary: xr.Dataset, metric: str) -> str:
-    base = formula_of(metric)
-    where = WHERE.get(str(summary["data"].sel(metric=metric).values), "")
-    given = ", given spikes" if metric.endswith("_conditional") else ""
-    given += ", gain refitted" if metric.endswith("_adjusted") else ""
-    return f"{NAMES.get(base, base.replace('_', ' '))}{given}\n({where})"
 
 
 def plot_animals(summary: xr.Dataset, metric: str | None = None, ax: Axes | None = None) -> Axes:
@@ -76,12 +67,12 @@ def plot_animals(summary: xr.Dataset, metric: str | None = None, ax: Axes | None
     with talk_style():
         ax = own_axes(ax, 2.4 + 1.2 * len(models), 3.6)
         if not models:
-            return say(ax, f"no score\n{_label(summary, metric)}")
+            return say(ax, f"no score\n{score_label(summary, metric)}")
         _means(ax, table, models)
         _lines(ax, table.isel(model=there))
         ax.set_xticks(range(len(models)), models, rotation=20 if len(models) > 3 else 0)
         ax.set_xlim(-0.5, len(models) - 0.35)
-        ax.set_ylabel(_label(summary, metric))
+        ax.set_ylabel(score_label(summary, metric))
         if ax.get_ylim()[0] < 0 < ax.get_ylim()[1]:
             ax.axhline(0, color=FAINT, lw=0.8, zorder=0)
     return ax

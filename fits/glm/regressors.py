@@ -64,6 +64,14 @@ def regressors(
     return shared, own
 
 
+def _column_counts(model: EncodingModel) -> tuple[int, int, int]:
+    """Shared columns of a design: of the stimulus, of couplings, of covariates."""
+    n_stimulus, n_coupling = model.stimulus.window.n_basis * model.input.n_pixels, 0
+    if model.uses_spikes and model.options.coupling:
+        n_coupling = model.coupling_basis.shape[1] * len(model.input.neurons)
+    return n_stimulus, n_coupling, len(model.input.covariates)
+
+
 def _stretches(blocks: list[Block], start: int, longest: int) -> list[Block]:
     """Blocks with more than `longest` usable bins cut into several; each begins with its past."""
     found = []
@@ -109,13 +117,11 @@ def make_design(
     counts = np.concatenate([block.response[start:, targets] for block in usable])
     n_neurons = len(model.input.neurons)
     n_basis, n_pixels = model.stimulus.window.n_basis, model.input.n_pixels
-    n_stimulus, n_coupling, n_own = n_basis * n_pixels, 0, 0
-    n_covariates = len(model.input.covariates)
-    mask = None
+    n_stimulus, n_coupling, n_covariates = _column_counts(model)
+    n_own, mask = 0, None
     if model.uses_spikes:
         n_own = model.own_basis.shape[1]
-        if model.options.coupling:
-            n_coupling = model.coupling_basis.shape[1] * n_neurons
+        if n_coupling:
             mask = np.ones((n_stimulus + n_coupling + n_covariates, n_neurons), dtype=bool)
             # Columns run over (basis, source): a neuron is not its own source.
             itself = np.tile(np.eye(n_neurons, dtype=bool), (model.coupling_basis.shape[1], 1))
@@ -153,16 +159,12 @@ def penalties(
     model: EncodingModel, options: ConvexOptions
 ) -> tuple[list[QuadraticPenalty], list[tuple[float, float]]]:
     """All candidates, strongest ridge first within each smoothness, and their strengths."""
-    n_basis = model.stimulus.window.n_basis
-    n_stimulus = n_basis * model.input.n_pixels
-    n_coupling = 0
-    if model.uses_spikes and model.options.coupling:
-        n_coupling = model.coupling_basis.shape[1] * len(model.input.neurons)
+    n_stimulus, n_coupling, n_covariates = _column_counts(model)
     first_covariate = n_stimulus + n_coupling
-    total = first_covariate + len(model.input.covariates)
+    total = first_covariate + n_covariates
     terms = (
         ridge(total, 0, n_stimulus),
-        smoothness(n_basis, model.input.movie_shape, n_columns=total),
+        smoothness(model.stimulus.window.n_basis, model.input.movie_shape, n_columns=total),
         ridge(total, n_stimulus, first_covariate, name="coupling_ridge"),
         ridge(total, first_covariate, total, name="covariate_ridge"),
     )

@@ -199,27 +199,6 @@ def draw_trials(
     return np.moveaxis(counts, 0, 2), levels.T
 
 
-def expected_r(
-    rate, n_trials: int, bin_width: float, of: Variability, rng: np.random.Generator, runs: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Mean correlation of the true rate with the mean over simulated trials, and its error.
-
-    The definition of `true_ceiling` by brute force.
-
-    Returns
-    -------
-    mean, standard_error
-        (neuron,) each, over `runs` sets of trials.
-    """
-    rate = _checked(rate, n_trials)
-    found = []
-    for _ in range(runs):
-        mean = draw_trials(rate, n_trials, bin_width, of, rng)[0].mean(axis=0)
-        x, y = rate - rate.mean(axis=0), mean - mean.mean(axis=0)
-        found.append((x * y).sum(0) / np.sqrt((x * x).sum(0) * (y * y).sum(0)))
-    return np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(runs)
-
-
 def smooth_rates(
     n_bins: int, n_neurons: int, mean: float, rng: np.random.Generator, depth: float = 1.2
 ) -> np.ndarray:

@@ -146,6 +146,11 @@ class Session:
         """Mean counts per bin of every cell, (neuron,)."""
         return np.linspace(0.6, 1.4, _CELLS) * self.rate * self.bin_width / 0.01
 
+    @property
+    def _drift(self) -> np.ndarray:
+        """Factor of the rates in each block."""
+        return drift_at((np.arange(_BLOCKS) + 0.5) / _BLOCKS, self.drift)
+
     def block(self, rng: np.random.Generator, n_bins: int, factor: float = 1.0):
         """Rates, predictions of a good and of a weaker model, each (time, neuron)."""
         width = self.bin_width
@@ -168,8 +173,7 @@ class Session:
     def draw(self, rng: np.random.Generator):
         """Counts and both predictions of a session, (time, neuron), and the block of each bin."""
         n_bins = round(self.seconds / self.bin_width / _BLOCKS)
-        factors = drift_at((np.arange(_BLOCKS) + 0.5) / _BLOCKS, self.drift)
-        blocks = [self.block(rng, n_bins, factor) for factor in factors]
+        blocks = [self.block(rng, n_bins, factor) for factor in self._drift]
         rate, *models = (np.concatenate(part) for part in zip(*blocks, strict=True))
         return rng.poisson(rate), *models, np.repeat(np.arange(_BLOCKS), n_bins)
 
@@ -178,7 +182,7 @@ class Session:
         rng = np.random.default_rng([seed, 1])
         n_bins = round(hours * 3600 / self.bin_width / (_BLOCKS * 4))
         total = [0, 0]
-        for factor in np.tile(drift_at((np.arange(_BLOCKS) + 0.5) / _BLOCKS, self.drift), 4):
+        for factor in np.tile(self._drift, 4):
             rate, *models = self.block(rng, n_bins, factor)
             counts = rng.poisson(rate)
             for i, model in enumerate(models):

@@ -9,6 +9,8 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 
+from neuromodels.analysis.metrics import pearson_r
+
 
 class Matching(NamedTuple):
     """Which fitted filter is which true one.
@@ -178,11 +180,6 @@ def compare_couplings(fitted: np.ndarray, true: np.ndarray) -> Couplings:
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     """Spearman's rank correlation, ties at their mean rank; NaN where one of them is constant."""
-    return correlation(rankdata(a), rankdata(b)) if np.size(a) else np.nan
-
-
-def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's r of all entries; NaN with fewer than two, or where one side is constant."""
-    a, b = np.ravel(a) - np.mean(a), np.ravel(b) - np.mean(b)
-    power = (a @ a) * (b @ b)
-    return float(a @ b / np.sqrt(power)) if a.size > 1 and power > 0 else np.nan
+    if not np.size(a):
+        return np.nan
+    return float(pearson_r(rankdata(a)[:, None], rankdata(b)[:, None])[0])

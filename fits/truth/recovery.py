@@ -10,6 +10,7 @@ from scipy.special import xlogy
 
 from neuromodels.analysis.ceilings import cc_max
 from neuromodels.analysis.metrics import pearson_r
+from neuromodels.analysis.sums import divide
 from neuromodels.datasets.blocks import block_runs
 from neuromodels.datasets.errors import InputError
 from neuromodels.datasets.opening import open_recording
@@ -17,7 +18,7 @@ from neuromodels.datasets.recording import Recording
 from neuromodels.datasets.simulated.truth import ceiling_of_trials
 from neuromodels.fits.comparison import Comparison
 from neuromodels.fits.fit import Fit
-from neuromodels.fits.truth.matching import compare_couplings, correlation, lag_width, on_lags
+from neuromodels.fits.truth.matching import compare_couplings, lag_width, on_lags
 
 #: Roles whose predictions are scored.
 ROLES = ("heldout", "test")
@@ -68,7 +69,7 @@ def expected_bits_lost(rate, true_rate) -> np.ndarray:
         gain = xlogy(true_rate, true_rate) - xlogy(true_rate, rate)
     spikes = true_rate.sum(0)
     bits = (gain - true_rate + rate).sum(0) / np.log(2)
-    return np.divide(bits, spikes, out=np.full_like(bits, np.nan), where=spikes > 0)
+    return divide(bits, spikes)
 
 
 def recovery(result: Fit | Comparison, recording: Recording | str | Path) -> xr.Dataset:
@@ -274,8 +275,8 @@ class _Scores:
         predicted = self._predicted(fit, stimulus, role)
         rate, wanted = predicted["rate"].values[use], true["true_rate"].values[use]
         found = {
-            "cc_true": _over_time(rate, wanted),
-            "relative_error": _relative_error(rate, wanted),
+            "cc_true": pearson_r(rate, wanted),
+            "relative_error": divide(np.sqrt(((rate - wanted) ** 2).mean(0)), wanted.std(0)),
             "bits_lost": expected_bits_lost(rate, wanted),
         }
         if "rate_conditional" in predicted and "conditional_rate" in true:
@@ -283,7 +284,7 @@ class _Scores:
             wanted = true["conditional_rate"].transpose(..., "time", "neuron").values
             given, wanted = given[..., use, :], wanted[..., use, :]
             known = np.isfinite(given).all(-1) & np.isfinite(wanted).all(-1)
-            found["cc_conditional"] = _over_time(given[known], wanted[known])
+            found["cc_conditional"] = pearson_r(given[known], wanted[known])
             found["bits_lost_conditional"] = expected_bits_lost(given[known], wanted[known])
         return found
 
@@ -293,15 +294,6 @@ def _ceilings(rate: np.ndarray, trials: np.ndarray) -> tuple[np.ndarray, np.ndar
     trials = trials[np.isfinite(trials).any((1, 2))]
     estimated = cc_max(trials) if len(trials) > 1 else np.full(rate.shape[1], np.nan)
     return ceiling_of_trials(rate, trials), pearson_r(rate, trials), estimated
-
-
-def _over_time(rate: np.ndarray, true: np.ndarray) -> np.ndarray:
-    return np.array([correlation(a, b) for a, b in zip(rate.T, true.T, strict=True)])
-
-
-def _relative_error(rate: np.ndarray, true: np.ndarray) -> np.ndarray:
-    error, spread = np.sqrt(((rate - true) ** 2).mean(0)), true.std(0)
-    return np.divide(error, spread, out=np.full_like(error, np.nan), where=spread > 0)
 
 
 #: Filters of a model, those of the truth, and their axis of lags: model's name first.
@@ -341,7 +333,7 @@ def _filter_correlation(fitted: xr.DataArray, true: xr.DataArray, lag: str) -> n
     values = fitted.transpose(ours, ..., "neuron").values.reshape(-1, true.sizes["neuron"])
     if values.shape != expected.shape:
         return np.full(true.sizes["neuron"], np.nan)
-    return _over_time(values, expected)
+    return pearson_r(values, expected)
 
 
 def _couplings(true: xr.DataArray, parameters, shape: tuple[int, int]) -> dict[str, tuple]:

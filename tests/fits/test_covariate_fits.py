@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from running_recording import BIN_WIDTH, MEAN, N_PIXELS, STD, running_recording
+from small_fits import ALONE
 
 import neuromodels as nm
 from neuromodels.datasets.blocks import Block
@@ -17,7 +18,6 @@ from neuromodels.encoding.base import Input
 from neuromodels.fits.glm.fitting import fit_convex
 from neuromodels.fits.glm.regressors import make_design, regressors
 from neuromodels.fits.options import ConvexOptions, make_request, make_requests
-from neuromodels.fits.progress import Progress
 from neuromodels.fits.runs import make_plan
 from neuromodels.fits.sampling import read_batch, segments
 from neuromodels.fits.task import prepare
@@ -69,11 +69,7 @@ def fitted(spec, options=FREE, parts=None, data=DATA):
         data,
         parts or partition(),
         options,
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
 
 
@@ -386,13 +382,9 @@ def test_a_stored_comparison_predicts_as_before_and_says_what_it_was_told(small,
     for name in loaded.models:
         again = loaded.fit(name).predict(recording)["noise"]
         before = comparison.fit(name).predictions["noise"]
-        xr_equal(again["test"]["rate"], before["test"]["rate"])
+        np.testing.assert_array_equal(again["test"]["rate"], before["test"]["rate"])
     weights = loaded.fit("glm+all").parameters["covariate_weight"]
     assert weights["covariate"].values.tolist() == ["running", "pupil"]
-
-
-def xr_equal(one, two):
-    np.testing.assert_array_equal(one.values, two.values)
 
 
 def test_a_movie_alone_is_predicted_at_the_mean_of_the_covariates(small):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_fits import ALONE
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.splits import Partition
@@ -15,7 +16,6 @@ from neuromodels.encoding.base import Input
 from neuromodels.fits.glm.cropping import crop_side, make_crops, place_windows
 from neuromodels.fits.glm.fitting import fit_convex
 from neuromodels.fits.options import ConvexOptions, make_request
-from neuromodels.fits.progress import Progress
 from neuromodels.models import glm, glm_coupled, ln
 from neuromodels.options import OptionError
 
@@ -86,11 +86,7 @@ def fit(spec, movie, counts, **options):
         input_of(movie, counts),
         partition_of(movie, counts),
         ConvexOptions(**PENALTY | options),
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
 
 
@@ -361,11 +357,7 @@ def test_the_window_of_time_is_chosen_on_at_most_six_neurons_that_spike():
         replace(input_of(movie, counts), bin_width=0.1),
         partition_of(movie, counts),
         ConvexOptions(**PENALTY, crop=3),
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
     assert len(outcome.summary["history_candidates"]) == 4
     compared = outcome.summary["history_compared_on"]

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from small_fits import ALONE
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.splits import Partition
@@ -12,7 +13,6 @@ from neuromodels.encoding.base import Input
 from neuromodels.fits.glm.fitting import fit_convex
 from neuromodels.fits.networks import fit_network
 from neuromodels.fits.options import ConvexOptions
-from neuromodels.fits.progress import Progress
 from neuromodels.fits.training import TrainingOptions
 from neuromodels.models import glm, ln, retina_cnn
 
@@ -54,11 +54,7 @@ def fitted(procedure, spec, options, data=DATA):
         data,
         partition(),
         options,
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
     course = outcome.history.drop_vars(["wall_time", "cpu_time"], errors="ignore")
     search = outcome.diagnostics.get("search", (None, np.zeros(0)))[1]

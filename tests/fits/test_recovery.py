@@ -8,13 +8,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_fits import ALONE
 
 from neuromodels.datasets.blocks import Block
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import Input
 from neuromodels.fits.glm.fitting import fit_convex
 from neuromodels.fits.options import ConvexOptions
-from neuromodels.fits.progress import Progress
 from neuromodels.models import glm, glm_coupled, ln
 from neuromodels.options import OptionError
 
@@ -111,11 +111,7 @@ def fit(spec, partition, options=FREE, bin_width=BIN):
         Input(SHAPE, neurons, bin_width),
         partition,
         options,
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from several_recordings import MODELS, OPTIONS, recordings, small_set
 from several_retinas import retinas
 from small_recording import small_recording
+from two_stimuli import two_stimuli
 
 import neuromodels as nm
 from neuromodels.analysis.animals import average_by_animal, mean_over_animals
@@ -22,6 +23,7 @@ from neuromodels.fits.runs import opened
 from neuromodels.fits.task import prepare
 
 SHARED = "retina-cnn-shared"
+TWO = {"history": 0.1, "temporal_basis": 6, "ridge": [1e-3], "smoothness": [0.0]}
 #: What may differ between two runs: when and how fast they ran.
 TIMES = {"created", "wall_time_s", "cpu_time_s", "wall_time", "cpu_time"}
 
@@ -179,6 +181,20 @@ def test_the_figure_has_a_line_per_animal():
         np.testing.assert_array_equal(drawn[animal], expected)
     with pytest.raises(nm.InputError, match="no score 'bits'"):
         plot_animals(summary, "bits")
+
+
+def test_a_set_has_a_summary_on_each_stimulus_that_is_made_of_the_members_scores_there():
+    call = {"learn_from": "fast", "options": {"ln": TWO}}
+    found = nm.compare([two_stimuli(seed=seed)[0] for seed in (0, 1)], ["ln"], **call)
+    assert found.stimuli == ("fast", "slow")
+    for stimulus in found.stimuli:
+        cells = [found[name].on(stimulus).scores.sel(model="ln").mean("neuron") for name in found]
+        for summary in (found.summary_on(stimulus), found.on(stimulus).summary):
+            np.testing.assert_allclose(summary["score"].sel(model="ln"), cells, rtol=1e-9)
+        assert f"scored on {stimulus}" in str(found)
+    assert found.on("slow").stimuli == ("slow",)
+    with pytest.raises(nm.InputError, match="no summary on 'bars'"):
+        found.on("bars")
 
 
 # -- what is refused -------------------------------------------------------------------------------

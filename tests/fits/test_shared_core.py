@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from small_fits import ALONE
 from small_recording import small_recording
 
 import neuromodels as nm
@@ -48,8 +49,7 @@ def fit_all(tasks, **more):
         [task.partition for task in tasks],
         more.pop("options", OPTIONS),
         identities=[task.recording.identity for task in tasks],
-        **{"seed": 0, "search_seed": 0, "store": None, "search_store": None, "progress": Progress()}
-        | more,
+        **ALONE | more,
     )
 
 
@@ -174,11 +174,7 @@ def test_the_window_is_chosen_once_among_those_that_every_recording_has_room_for
         [task.partition for task in tasks],
         replace(OPTIONS, epochs=1, search_epochs=1),
         identities=["a", "b"],
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
     # Half of the shorter recording's blocks of 1.5 s has room for 0.4 s alone.
     assert {outcome.summary["chosen_history"] for outcome in outcomes} == {0.4}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import GammaRegressor
+from small_fits import ALONE
 from statsmodels.genmod import families
 from statsmodels.genmod.generalized_linear_model import GLM as StatsmodelsGLM
 
@@ -16,7 +17,6 @@ from neuromodels.fits.glm.solver import fit_glm
 from neuromodels.fits.networks import fit_network
 from neuromodels.fits.options import ConvexOptions
 from neuromodels.fits.predictions import predict_blocks
-from neuromodels.fits.progress import Progress
 from neuromodels.fits.table_text import comparison_text
 from neuromodels.fits.task import prepare
 from neuromodels.fits.training import TrainingOptions
@@ -84,11 +84,7 @@ def fitted(task, options=OPTIONS, **of_model):
         task.data,
         task.partition,
         ConvexOptions(**options),
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
 
 
@@ -323,11 +319,7 @@ def trained(task, epochs=6, likelihood="auto", **of_model):
         task.data,
         task.partition,
         options,
-        seed=0,
-        search_seed=0,
-        store=None,
-        search_store=None,
-        progress=Progress(),
+        **ALONE,
     )
 
 

@@ -6,6 +6,8 @@ from functools import cache
 
 from small_recording import small_recording
 
+from neuromodels.fits.progress import Progress
+
 #: Options with which a fit takes a second or two, for the command line and for Python.
 CONVEX = {"history": 0.1, "temporal_basis": 6, "ridge": [1e-3], "smoothness": [0.0]}
 NETWORK = {
@@ -17,6 +19,8 @@ NETWORK = {
     "batch_bins": 512,
     "segment_bins": 256,
 }
+#: How a fit is called by itself: nothing of it is kept or shown.
+ALONE = {"seed": 0, "search_seed": 0, "store": None, "search_store": None, "progress": Progress()}
 #: The second ln is the low-rank one; its window is the shortest, that of glm-coupled the longest.
 LABELS = ("ln", "ln (2)", "glm", "glm-coupled", "retina-cnn")
 LEAD_INS = (10, 5, 10, 15, 10)
