@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,19 @@ from torch import nn
 
 from neuromodels.datasets.splits import Partition
 from neuromodels.encoding.base import Input
-from neuromodels.fits.epochs import EpochTrainer, TrainingRecord
+from neuromodels.fits.epochs import TrainingRecord
 from neuromodels.fits.likelihoods import POISSON, Likelihood, settle
 from neuromodels.fits.networks import fit_network
 from neuromodels.fits.outcome import Outcome
 from neuromodels.fits.progress import Progress
 from neuromodels.fits.sampling import Segment
-from neuromodels.fits.training import Trainer, TrainingOptions, learning_rate, make_optimizer
+from neuromodels.fits.training import (
+    StepTrainer,
+    Trainer,
+    TrainingOptions,
+    make_optimizer,
+    steps_per_epoch,
+)
 from neuromodels.models import ModelSpec
 
 
@@ -83,7 +89,7 @@ def _seed_of(seed: int, index: int) -> int:
     return seed if index == 0 else zlib.crc32(f"{seed}/{index}".encode())
 
 
-class SharedTrainer(EpochTrainer):
+class SharedTrainer(StepTrainer):
     """Trains the networks of several recordings, whose core is one, by the sum of their losses.
 
     The loss is the mean over all training bins and cells of all recordings: its gradient in the
@@ -133,8 +139,8 @@ class SharedTrainer(EpochTrainer):
             )
             for index, (model, part) in enumerate(zip(models, partitions, strict=True))
         ]
-        per_batch = max(1, round(options.batch_bins / options.segment_bins))
-        self.n_batches = math.ceil(sum(len(part.segments) for part in self.parts) / per_batch)
+        n_segments = sum(len(part.segments) for part in self.parts)
+        self.n_batches = steps_per_epoch(n_segments, options)
         own = tuple(f"validation_{index}" for index in range(len(self.parts)))
         super().__init__(
             models,
@@ -148,10 +154,6 @@ class SharedTrainer(EpochTrainer):
             },
             patience=options.patience,
         )
-
-    def _note(self) -> str:
-        score, unit = self.history["validation"][-1], self.likelihood.unit
-        return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} {unit}"
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -177,25 +179,11 @@ class SharedTrainer(EpochTrainer):
             steps.append(chosen)
         return steps
 
-    def _one_epoch(self, let_through: Callable[[], None]) -> dict[str, float]:
-        self.module.train()
-        n_steps, losses, rate = self.n_batches * self.options.epochs, [], 0.0
-        for batch, chosen in enumerate(self.batches()):
-            step = self.epoch * self.n_batches + batch
-            rate = learning_rate(self.options, step, n_steps, self.history["validation"])
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            let_through()
-            self.optimizer.zero_grad()
-            losses.append(self.accumulate(chosen))
-            nn.utils.clip_grad_norm_(self.module.parameters(), self.options.gradient_clip)
-            self.optimizer.step()
-        self.module.eval()
+    def scores(self) -> dict[str, float]:
+        """Mean score over recordings, and the score of each."""
         own = [part.validate() for part in self.parts]
         return {
-            "loss": float(np.mean(losses)),
             "validation": float(np.mean(own)),
-            "learning_rate": rate,
             **{f"validation_{index}": score for index, score in enumerate(own)},
         }
 

@@ -167,7 +167,65 @@ def make_optimizer(model: nn.Module, options: TrainingOptions) -> torch.optim.Op
     return kind(model.parameters(), lr=options.learning_rate)
 
 
-class Trainer(EpochTrainer):
+def steps_per_epoch(n_segments: int, options: TrainingOptions) -> int:
+    """Steps that see every segment once."""
+    return math.ceil(n_segments / max(1, round(options.batch_bins / options.segment_bins)))
+
+
+class StepTrainer(EpochTrainer):
+    """An epoch as steps of a scheduled optimizer; a subclass says on what, and how it is scored.
+
+    Attributes
+    ----------
+    options : TrainingOptions
+        How.
+    likelihood : Likelihood
+        Of the responses.
+    n_batches : int
+        Steps of an epoch.
+    """
+
+    options: TrainingOptions
+    likelihood: Likelihood
+    n_batches: int
+
+    def batches(self) -> list[Any]:
+        """Draw the order of an epoch: what each of its steps is given."""
+        raise NotImplementedError
+
+    def accumulate(self, chosen: Any) -> float:
+        """Add the gradient of what a step is given; returns its loss."""
+        raise NotImplementedError
+
+    def scores(self) -> dict[str, float]:
+        """Columns of the history that the validation blocks give, "validation" among them."""
+        raise NotImplementedError
+
+    def _note(self) -> str:
+        score, unit = self.history["validation"][-1], self.likelihood.unit
+        return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} {unit}"
+
+    def _one_epoch(self, let_through: Callable[[], None]) -> dict[str, float]:
+        self.module.train()
+        n_steps, losses, rate = self.n_batches * self.options.epochs, [], 0.0
+        for batch, chosen in enumerate(self.batches()):
+            step = self.epoch * self.n_batches + batch
+            rate = learning_rate(self.options, step, n_steps, self.history["validation"])
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            let_through()
+            losses.append(self._step(chosen))
+        return {"loss": float(np.mean(losses)), "learning_rate": rate} | self.scores()
+
+    def _step(self, chosen: Any) -> float:
+        self.optimizer.zero_grad()
+        value = self.accumulate(chosen)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.options.gradient_clip)
+        self.optimizer.step()
+        return value
+
+
+class Trainer(StepTrainer):
     """Trains one model; its whole state can be stored after any epoch.
 
     Parameters
@@ -206,10 +264,9 @@ class Trainer(EpochTrainer):
                 f"the window of {model.lead_in} bins is longer than every training block.",
                 remedy="Give a shorter history.",
             )
-        per_batch = max(1, round(options.batch_bins / options.segment_bins))
         # A batch that the memory bound has no room for comes in parts; their gradients add up.
         self.bins_at_once = bins_at_once(model, train[0].frame_shape)
-        self.n_batches = math.ceil(len(self.segments) / per_batch)
+        self.n_batches = steps_per_epoch(len(self.segments), options)
         responses = np.concatenate([block.response for block in train])
         self.reference = responses.mean(0, dtype=np.float64)
         self.scale = torch.from_numpy(likelihood.scale(responses)[1].astype(np.float32))
@@ -226,35 +283,20 @@ class Trainer(EpochTrainer):
             patience=options.patience,
         )
 
-    def _note(self) -> str:
-        score = self.history["validation"][-1]
-        unit = self.likelihood.unit
-        return f"epoch {self.epoch}/{self.options.epochs}   validation {score:.3f} {unit}"
-
     def _identity(self) -> dict[str, Any]:
         return {"options": asdict(self.options), "n_segments": len(self.segments)}
 
-    def _one_epoch(self, let_through: Callable[[], None]) -> dict[str, float]:
-        self.model.train()
+    def batches(self) -> list[list[Segment]]:
+        """Draw the order of an epoch: the segments of every step."""
         order = torch.randperm(len(self.segments), generator=self.order).tolist()
-        n_steps, losses, rate = self.n_batches * self.options.epochs, [], 0.0
-        for batch in range(self.n_batches):
-            step = self.epoch * self.n_batches + batch
-            rate = learning_rate(self.options, step, n_steps, self.history["validation"])
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            let_through()
-            chosen = [self.segments[i] for i in order[batch :: self.n_batches]]
-            losses.append(self._step(chosen))
-        loss = float(np.mean(losses))
-        return {"loss": loss, "validation": self.validate(), "learning_rate": rate}
+        return [
+            [self.segments[i] for i in order[batch :: self.n_batches]]
+            for batch in range(self.n_batches)
+        ]
 
-    def _step(self, chosen: list[Segment]) -> float:
-        self.optimizer.zero_grad()
-        value = self.accumulate(chosen)
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.options.gradient_clip)
-        self.optimizer.step()
-        return value
+    def scores(self) -> dict[str, float]:
+        """Score on the validation blocks, as a column of the history."""
+        return {"validation": self.validate()}
 
     def accumulate(self, chosen: list[Segment], factor: float = 1.0) -> float:
         """Add the gradient of `factor` times the loss of some segments; returns that loss.
